@@ -40,6 +40,9 @@ export class Connection {
 	readonly info: string | null;
 	/** What its token says (--jwt-key), or null. Known in events of the connection. */
 	readonly claims: Record<string, unknown> | null;
+	/** The room that it has joined first, with what is kept there; null: it is in none. Known in events of the connection, if the worker asks
+	 * for it: serve(handlers, { room_state: true }). */
+	readonly room: Room | null;
 	send(data: Data, options?: Keyed): void;
 	join(room: string, options?: Conditions & WantedHistory): void;
 	leave(room: string): void;
@@ -48,6 +51,16 @@ export class Connection {
 	/** Code 1000, 1001, 1003, 1007 to 1014, 3000 to 4999 or none; a reason of at most 123 bytes. */
 	close(code?: number | null, reason?: string): void;
 	toString(): string;
+}
+
+/** What is kept with a room, as it was when it was asked for. */
+export class Room {
+	private constructor();
+	readonly name: string;
+	/** null, a Buffer, or a JSON value (text is one). */
+	readonly state: any;
+	/** What set_room needs, to replace it with what was made from it; 0: nothing is kept. */
+	readonly version: number;
 }
 
 /** The HTTP request that opens a connection. */
@@ -149,6 +162,9 @@ export interface Options {
 	name?: string;
 	/** For tls+tcp://, of node:tls: ca, cert, key and so on. Without ca, the system's authorities and NODE_EXTRA_CA_CERTS are trusted. */
 	tls?: ConnectionOptions;
+	/** With each event comes what is kept with the room that its connection has joined first: ws.room, for set_room. Default: false. */
+	room_state?: boolean;
+	roomState?: boolean;
 	/** Whether the process ends with the worker, even if timers would keep it alive. Default: true. */
 	exit?: boolean;
 }
@@ -223,6 +239,12 @@ export function close_room(
 	options?: Others & { exclude?: Target | Target[] | null },
 ): void;
 export function set_state(ws: Target, value: any, options?: { if_state?: any; ifState?: any }): void;
+/** Keeps a JSON value, text or bytes with a room, at most 65,536 bytes; null: nothing any more. It was made from what was kept with a version:
+ * that of the Room that is given (ws.room, or what room_state has answered), or the one that is said. If somebody else has set the room
+ * meanwhile nothing of the event is done, and its handler is called once more, with what is there then. null replaces whatever there is; a push
+ * is not made again, but rejects. */
+export function set_room(room: Room, state: any): void;
+export function set_room(room: Room | string, state: any, version: number | null): void;
 /** Has on_timer(name, id, ws) called after delay_ms, and then every period_ms unless that is 0. With ws the timer belongs to that
  * connection and ends with it, else to the mount. One that is set already is left alone if all of it is the same. */
 export function set_timer(
@@ -263,6 +285,8 @@ export interface History {
 	/** at: when it came, in milliseconds since 1970. */
 	messages: { offset: number; at: number; data: string | Buffer }[];
 }
+/** What is kept with a room. */
+export function room_state(room: string): Promise<Room>;
 export function rooms(ws: Target): Promise<string[]>;
 /** All connections of the mount. */
 export function connections(): Promise<Connection[]>;
@@ -272,7 +296,8 @@ export function stats(): Promise<Record<string, number>>;
 /** The event whose handler runs here. */
 export function current_event(): Event | undefined;
 
-export function accept(answer?: { subprotocol?: string; headers?: Headers; state?: any }): Accept;
+/** user, info: who it is, as info() says. */
+export function accept(answer?: { subprotocol?: string; headers?: Headers; state?: any; user?: string; info?: string | Json }): Accept;
 export function refuse(status?: number, body?: string | Uint8Array, options?: { type?: string; headers?: Headers }): Refuse;
 type Headers = [name: string, value: string | number][] | Record<string, string | number>;
 
@@ -317,7 +342,8 @@ export type Listed =
 	| { c: "broadcast_to"; room: string; data: Data; exclude?: Target; key?: string }
 	| { c: "join" | "leave"; conn: Target; room: string }
 	| { c: "close"; conn: Target; code?: number; reason?: string }
-	| { c: "set"; conn: Target; state: any; if_state?: any };
+	| { c: "set"; conn: Target; state: any; if_state?: any }
+	| { c: "set_room"; room: string; state: any; version?: number | null };
 
 /** A host to push to. Each call resolves with the number of connections for which it had an effect, and rejects with a TovaError. */
 export class Host {
@@ -332,6 +358,9 @@ export class Host {
 	/** Ends a connection. (What ends this object is disconnect.) */
 	close(ws: Target, code?: number | null, reason?: string, options?: CallOptions): Promise<number>;
 	set(ws: Target, state: any, options?: CallOptions & { if_state?: any; ifState?: any }): Promise<number>;
+	/** With a version only if that is the one that there is (0: none). */
+	set_room(room: string, state: any, version?: number | null, options?: CallOptions): Promise<number>;
+	setRoom: Host["set_room"];
 	/** All or none. */
 	commands(list: Listed[], options?: CallOptions): Promise<number>;
 	disconnect(): void;
@@ -356,5 +385,6 @@ export class Expired extends TovaError {}
 export class AnswerLost extends TovaError {}
 
 export {
-	broadcast_to as broadcastTo, cancel_timer as cancelTimer, close_room as closeRoom, leave_all as leaveAll, current_event as currentEvent, set_state as setState, set_timer as setTimer,
+	broadcast_to as broadcastTo, cancel_timer as cancelTimer, close_room as closeRoom, leave_all as leaveAll, current_event as currentEvent, room_state as roomState,
+	set_room as setRoom, set_state as setState, set_timer as setTimer,
 };

@@ -41,7 +41,7 @@ export interface Client {
 
 /** A host in memory, for tests of handlers. One at a time in a process. */
 export class Host {
-	static start(handlers: Handlers): Promise<Host>;
+	static start(handlers: Handlers, options?: { room_state?: boolean; roomState?: boolean }): Promise<Host>;
 	/** Milliseconds that have passed. */
 	readonly now: number;
 	/** Commands that named a connection which was gone. */
@@ -51,6 +51,10 @@ export class Host {
 	passTime(ms: number): Promise<number>;
 	members(room: string): Client[];
 	timers(ws?: Client): string[];
+	/** What is kept with a room; null: nothing. */
+	roomState(room: string): any;
+	/** Somebody else keeps something with a room; null: nothing any more. */
+	setRoom(room: string, state: any): void;
 	quiet(): boolean;
 	end(): Promise<void>;
 }

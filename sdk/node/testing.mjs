@@ -25,7 +25,9 @@ import { serve } from "./lib/worker.mjs";
 
 const PATIENCE = 10_000; // ms for a handler
 const EPOCH = 1; // of what a room remembers
-const MEMBERS = ["state_bin", "if_state_bin", "bin"];
+const TRIES = 10; // times that an event is given again, as a room was set meanwhile
+const CONFLICT = "a set_room was made from another version than the room's state has: somebody else has set it meanwhile";
+const MEMBERS = ["state_bin", "room_state_bin", "if_state_bin", "bin"];
 
 /** on_upgrade refused the connection. */
 export class Refused extends Error {
@@ -142,17 +144,19 @@ export class Host {
 	#folder = mkdtempSync(join(tmpdir(), "tova-testing-"));
 	#sweep = () => rmSync(this.#folder, { recursive: true, force: true });
 	#history = new Map(); // of each room
+	#roomStates = new Map(); // of each room: what is kept with it, and its version
+	#version = 0;
 	#kept = {}; // where the last message of a push is
 	#busy = 0; // queries and pushes that came
 
 	/** Starts a worker with these handlers, as serve() takes them, in this process. */
-	static async start(handlers) {
+	static async start(handlers, options) {
 		const host = new Host();
-		await host.#start(handlers);
+		await host.#start(handlers, options);
 		return host;
 	}
 
-	async #start(handlers) {
+	async #start(handlers, { room_state, roomState } = {}) {
 		this.#wants = new Set(eventsOf(find(handlers)));
 		process.once("exit", this.#sweep); // a test that fails does not come to its end()
 		const path = join(this.#folder, "workers");
@@ -160,7 +164,7 @@ export class Host {
 		this.#server.listen(path);
 		await once(this.#server, "listening");
 		const coming = once(this.#server, "connection");
-		this.#served = serve(handlers, { url: `ipc://${path}`, token: "", name: "test", exit: false });
+		this.#served = serve(handlers, { url: `ipc://${path}`, token: "", name: "test", exit: false, room_state: room_state ?? roomState });
 		this.#served.catch(() => {});
 		[this.#socket] = await coming;
 		const reader = new Reader(true);
@@ -197,6 +201,8 @@ export class Host {
 			const no = answer.refuse;
 			if (no) throw new Refused(no.status, no.headers, no.bin ?? no.body);
 			ws.stored = answer.accept?.state_bin ?? answer.accept?.state;
+			ws.named = answer.accept?.user || undefined;
+			ws.info = answer.accept?.info || undefined;
 			ws.subprotocol = answer.accept?.subprotocol;
 			ws.headers = answer.accept?.headers ?? [];
 		}
@@ -235,6 +241,30 @@ export class Host {
 		return [...this.#timers.values()].filter((t) => t.conn === ws?.id).map((t) => t.name);
 	}
 
+	/** What is kept with a room, as handlers have it; null: nothing. */
+	roomState(room) {
+		const { stored } = this.#roomStates.get(room) ?? {};
+		return typeof stored === "string" ? JSON.parse(stored) : (stored ?? null);
+	}
+
+	/** Somebody else keeps something with a room; null: nothing any more. */
+	setRoom(room, state) {
+		this.#setRoom(room, state === null ? "" : Buffer.isBuffer(state) ? state : JSON.stringify(state));
+	}
+
+	#setRoom(room, stored) {
+		this.#roomStates.set(room, { stored, version: ++this.#version });
+		if (stored.length === 0) this.#roomStates.delete(room);
+	}
+
+	/** What comes with an event. */
+	#roomOf(ws) {
+		const [room] = ws?.rooms ?? [];
+		if (room === undefined) return {};
+		const { stored, version = 0 } = this.#roomStates.get(room) ?? {};
+		return { room, room_version: version, ...(stored === undefined ? {} : { [Buffer.isBuffer(stored) ? "room_state_bin" : "room_state"]: stored }) };
+	}
+
 	/** Has everybody taken what it was sent? */
 	quiet() {
 		return [...this.#clients.values()].every((ws) => ws.received.length === 0);
@@ -252,8 +282,12 @@ export class Host {
 		}
 		let failed;
 		if (this.#wants.has(t)) {
-			const answer = await this.#deliver(item);
-			failed = answer.t === "nack" ? answer.error : this.#apply(ws, answer.commands ?? []);
+			let answer;
+			for (let again = 0; again <= TRIES; again++) {
+				answer = await this.#deliver({ ...item, ...this.#roomOf(ws), attempt: attempt + again });
+				failed = answer.t === "nack" ? answer.error : this.#apply(ws, answer.commands ?? []);
+				if (failed !== CONFLICT) break;
+			}
 			if (ws !== undefined && failed !== undefined && t !== "error" && t !== "close" && answer.retry_ms === undefined)
 				await this.event(ws, "error", { error: failed, kind: "handler" });
 		}
@@ -332,6 +366,10 @@ export class Host {
 	#reply(item) {
 		const { what, room, conn, limit, after = "" } = item;
 		if (what === "history") return this.#remembered(item);
+		if (what === "room_state") {
+			const { stored, version = 0 } = this.#roomStates.get(room) ?? {};
+			return { version, ...(Buffer.isBuffer(stored) ? { state_base64: stored.toString("base64") } : { state: stored }) };
+		}
 		if (what === "rooms") return { rooms: [...(this.#clients.get(conn)?.rooms ?? [])].sort() };
 		const here = [...this.#clients.values()].filter((ws) => !ws.gone);
 		if (what === "stats") return { stats: { uptime_ms: this.now, connections: here.length } };
@@ -384,6 +422,8 @@ export class Host {
 			if (Buffer.isBuffer(wanted) ? !(Buffer.isBuffer(have) && wanted.equals(have)) : wanted !== have)
 				return "a command was based on state that somebody else has set meanwhile";
 		}
+		for (const { c, room, version } of commands)
+			if (c === "set_room" && version !== undefined && version !== (this.#roomStates.get(room)?.version ?? 0)) return CONFLICT;
 		const forgotten = taken.some(([, command]) => command.else === "fail" && !this.#since(command)[1]);
 		const refused = forgotten ? "a room does not remember all since then" : this.#judge(own, taken);
 		if (refused === undefined) for (const [target, command] of taken) this.#command(own, target, command);
@@ -437,7 +477,8 @@ export class Host {
 			if (command.c === "broadcast_to" && command.keep !== false) for (const room of rooms) this.#remember(room, data);
 		} else if (command.c === "close_room") {
 			for (const ws of this.#selected(own, command, new Map(this.#here().map((ws) => [ws, ws.rooms])))) ws.closed ??= command.code ?? 1005;
-		} else if ((command.c === "timer" || command.c === "cancel") && command.conn === undefined) this.#timer(undefined, command);
+		} else if (command.c === "set_room") this.#setRoom(command.room, command.state ?? command.state_bin);
+		else if ((command.c === "timer" || command.c === "cancel") && command.conn === undefined) this.#timer(undefined, command);
 		else if (target === undefined || (target.gone && command.c !== "set" && command.c !== "info")) this.stale++;
 		else if (command.c === "send") {
 			if (target.closed === undefined) target.received.push(data);

@@ -446,7 +446,7 @@ def test_what_the_document_says_of_bodies_is_so(probe):
     ws = probe.client()
     example = {"conn": ws.id, "room": "r", "data": "x", "state": "s", "code": 4000, "reason": "x", "info": "i", "user": "u", "c": None, "mount": "/", "key": "k", "keep": False,
                "exclude": ws.id, "exclude_users": ["u"], "exclude_rooms": ["q"], "rooms": ["r"], "max": 5, "users_max": 5, "first": True, "replace": True, "last": 1, "since": 0,
-               "epoch": 0, "else": "last", "if_state": "", "expires": 4_000_000_000_000}
+               "epoch": 0, "else": "last", "if_state": "", "version": 0, "expires": 4_000_000_000_000}
     alone = {"room": {"rooms"}, "rooms": {"room"}, "last": {"since"}, "first": {"replace"}}
     for path, methods in document().json["paths"].items():
         operation = methods.get("post")

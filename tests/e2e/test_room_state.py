@@ -1,12 +1,17 @@
 """What handlers keep with a room: set with the version it was made from, given with the events of a connection's first room, undone and
 given again where somebody else was faster. The test is the worker (raw_worker.py)."""
+import json
+import subprocess
+import threading
 import time
 
 import pytest
 
+from api import TOKENS, Api, address, tokens
+from control import ctl
 from hub import Hub, opened, send
-from tova_host import wait_until
-from wsclient import TEXT, frame
+from tova_host import BUILD, wait_until
+from wsclient import TEXT, frame, refused
 
 
 def set_room(state, version=None, room="r", **members):
@@ -374,3 +379,101 @@ def test_the_bound_is_one_of_memory(tmp_path, threads):
             n += 1
         assert 240 < n < 256
         assert hub.host.rss - before < (16 << 20) * 1.25 + max(small, 0) * 0.25
+
+
+# --- other doors
+
+
+def test_over_http(tmp_path):
+    with Hub(tmp_path, "--api", "127.0.0.1:0", "--room-state-bytes", "64k") as hub, hub.worker(room_state=True) as worker, Api(hub.host) as api:
+        get = "/api/v1/room_state?room=a%20b"
+        assert api.get(get) == (200, {"version": 0})
+        status, said = api.post("set_room", room="a b", state="one", version=0)
+        assert status == 200 and said["receivers"] == 0 and api.get(get) == (200, {"version": said["version"], "state": "one"})
+        status, wrong = api.post("set_room", room="a b", state="two", version=0)
+        assert status == 409 and "another version" in wrong["error"]
+        status, wrong = api.post("commands", commands=[{"c": "broadcast", "data": "x"}, set_room("two", 5, room="a b")])
+        assert status == 409 and wrong["index"] == 1
+        body = b'{"commands":[{"c":"set_room","room":"a b","version":%d,"state_bin":2}]}\n\xff\xfe' % said["version"]
+        status, said = api.post("commands", body)
+        assert status == 200 and api.get(get) == (200, {"version": said["version"], "state_base64": "//4="})
+        for wrong, sentence in (({"room": "r"}, "set or set_room lacks"), ({"state": "x"}, 'lacks "room"'), ({"room": "r", "state": "x", "version": -1}, "version"),
+                                ({"room": "r", "state": "x", "conn": "r"}, "is no connection's id"), ({"room": "r", "state": "x" * 65537}, "65,536")):
+            status, said = api.post("set_room", **wrong)
+            assert status == 400 and sentence in said["error"], (wrong, said)
+        assert api.post("set_room", room="r", state="x" * 65500)[0] == 507
+        assert api.get("/api/v1/room_state")[0] == 400
+        assert api.post("broadcast", data="x", version=7)[0] == 400
+        assert api.post("set_room", room="a b", state="") == (200, {"receivers": 0}) and api.get(get) == (200, {"version": 0})
+
+
+@pytest.mark.parametrize("door", ["control", "url"])
+def test_with_tova_ctl(tmp_path, door):
+    with Hub(tmp_path, "--api", "127.0.0.1:0") as hub, hub.worker():
+        def tell(*words, code=0):
+            if door == "control":
+                return ctl(hub.control, *words, code=code)
+            how = [str(BUILD / "tova-ctl"), "--url", "http://" + address(hub.host), *map(str, words)]
+            got = subprocess.run(how, capture_output=True, text=True)
+            assert got.returncode == code, got
+            return got.stderr if code else got.stdout
+        assert json.loads(tell("--json", "room_state", "a b")) == {"version": 0}
+        tell("set_room", "a b", "ä one", "0")
+        kept = json.loads(tell("--json", "room_state", "a b"))
+        assert kept["state"] == "ä one" and "ä one" in tell("room_state", "a b")
+        assert "another version" in tell("set_room", "a b", "two", "0", code=1)
+        tell("set_room", "a b", "two", kept["version"])
+        tell("set_room", "a b", "three")
+        assert json.loads(tell("--json", "room_state", "a b"))["state"] == "three"
+        for words in (("a b", "x", "-1"), ("a b", "x", "1.5"), ("a b",)):
+            tell("set_room", *words, code=2)
+        tell("set_room", "a b", "")
+        assert json.loads(tell("--json", "room_state", "a b")) == {"version": 0}
+
+
+def test_who_pushes_messages_only_sets_none(tmp_path):
+    with Hub(tmp_path, "--api", "127.0.0.1:0", *tokens(tmp_path, "publish", "read")) as hub, hub.worker():
+        with Api(hub.host, token=TOKENS["publish"]) as api:
+            assert api.post("set_room", room="r", state="x")[0] == 403
+        with Api(hub.host, token=TOKENS["read"]) as api:
+            assert api.get("/api/v1/room_state?room=r") == (200, {"version": 0})
+            assert api.post("set_room", room="r", state="x")[0] == 403
+
+
+def test_an_answer_to_an_upgrade_says_who_it_is(hub):
+    with hub.worker(events=["upgrade", "open", "message", "error"]) as worker:
+        clients = []
+
+        def upgraded(**accept):
+            thread = threading.Thread(target=lambda: clients.append(hub.client()))
+            thread.start()
+            worker.ack(worker.expect("upgrade"), accept=accept)
+            event = worker.expect("open")
+            worker.ack(event, {"c": "join", "room": "r"})
+            thread.join()
+            return event
+        assert (upgraded(user="ann", info="from the cookie")["user"], upgraded(user="ann")["user"]) == ("ann", "ann")
+        event = upgraded(info="nobody's")
+        assert event["info"] == "nobody's" and "user" not in event
+        assert not {"user", "info"} & upgraded(user="", info="").keys()
+        assert worker.ask("users", room="r")["users"] == [{"user": "ann", "connections": 2}]
+        for wrong in ({"user": "x" * 256}, {"user": "a\0b"}, {"info": "x" * 1025}):
+            result = []
+            thread = threading.Thread(target=lambda: result.append(refused("127.0.0.1", hub.host.port, "/")))
+            thread.start()
+            worker.ack(worker.expect("upgrade"), accept=wrong)
+            thread.join()
+            assert result[0].status == 500
+
+
+def test_a_run_ends_where_its_connection_joins(hub):
+    with hub.worker(room_state=True, runs=8) as worker:
+        push(worker, set_room("there"))
+        ws, conn = opened(hub, worker)
+        ws.send(b"".join(frame(TEXT, str(n).encode()) for n in range(3)))
+        first = worker.expect("message", data="0")
+        assert [worker.receive()["run"] for _ in range(2)] == [2, 3]
+        worker.ack(first, {"c": "join", "room": "r"})
+        for n in "12":
+            again = worker.expect("message", data=n, attempt=2, room_state="there")
+            worker.ack(again)

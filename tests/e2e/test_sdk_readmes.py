@@ -37,7 +37,7 @@ def attach(host):
     return connect("127.0.0.1", host.port, "/")
 
 
-@pytest.mark.parametrize("kind, n", [("python", 4), ("node", 3)])
+@pytest.mark.parametrize("kind, n", [("python", 5), ("node", 4)])
 def test_there_are_so_many_programs(kind, n):
     assert len(programs(kind)) == n
 
@@ -60,6 +60,34 @@ def test_who_is_there(run):
         ann.expect_close(4001, "ended")
         tab.expect_close(4001, "ended")
         assert "ann" not in come("again")[1] and len(crowd) == 97
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_one_document_edited_by_many(run, kind):
+    """Each client applies what it hears to what it was given: all have the same in the end, those that came in between, too."""
+    with run(kind, -1) as host:
+        crowd = []
+
+        def come():
+            ws = attach(host)
+            crowd.append((ws, json.loads(ws.recv_text())))
+            return ws
+
+        for n in range(8):
+            ws = come()
+            for line in range(n % 3, 40, 3):
+                ws.send_text(json.dumps([line, f"{n}: {line}"]))
+        for ws, _ in crowd:
+            ws.send_text(json.dumps([99, "end"]))
+        ends = [0] * len(crowd)
+        for i, (ws, lines) in enumerate(crowd):
+            while ends[i] < len(crowd):
+                line, text = json.loads(ws.recv_text())
+                ends[i] += line == 99
+                lines += [""] * (line + 1 - len(lines))
+                lines[line] = text
+        come()
+        assert all(lines == crowd[-1][1] for _, lines in crowd) and len(crowd[-1][1]) == 100 and all(crowd[-1][1][:40])
 
 
 @pytest.mark.parametrize("kind", PAGES)

@@ -97,6 +97,15 @@ export class Host {
 		return this.#push(() => commands.set_state(ws?.id ?? ws, state, options), options);
 	}
 
+	/** version null: whatever there is. */
+	set_room(room, state, version, options) {
+		return this.#push(() => commands.set_room(room, state, version ?? null), options);
+	}
+
+	setRoom(...all) {
+		return this.set_room(...all);
+	}
+
 	/** All or none of a list such as [{ c: "join", conn, room: "a" }, { c: "send", conn, data: "hi" }]. */
 	commands(items, options) {
 		return this.#push(() => items.forEach(listed), options);
@@ -222,11 +231,12 @@ const LISTED = {
 	join: ({ conn, room }) => commands.join(conn, room),
 	leave: ({ conn, room }) => commands.leave(conn, room),
 	close: ({ conn, code, reason }) => commands.close(conn, code, reason),
+	set_room: ({ room, state, version = null }) => commands.set_room(room, state, version),
 	set: ({ conn, state, ...compare }) => commands.set_state(conn?.id ?? conn, state, compare),
 };
 const MEMBERS = {
 	send: ["conn", "data", "key"], broadcast: ["data", "exclude", "key"], broadcast_to: ["room", "data", "exclude", "key"], join: ["conn", "room"],
-	leave: ["conn", "room"], close: ["conn", "code", "reason"], set: ["conn", "state", "if_state"],
+	leave: ["conn", "room"], close: ["conn", "code", "reason"], set: ["conn", "state", "if_state"], set_room: ["room", "state", "version"],
 };
 
 function listed(item, at) {

@@ -53,14 +53,14 @@ export function encode(link, objects, binaries, ipc) {
 	return buffer;
 }
 
-/** Objects of a batch; bin and state_bin are Buffers in them, no longer lengths. */
+/** Objects of a batch; bin, state_bin and room_state_bin are Buffers in them, no longer lengths. */
 export function decode(body) {
 	const [objects, binary] = split(body);
 	if (!Array.isArray(objects)) throw new Error("a batch is an array");
 	let at = 0;
 	for (const item of objects) {
 		if (item === null || typeof item !== "object" || Array.isArray(item)) throw new Error("a batch is an array of objects");
-		for (const member of ["state_bin", "bin"]) {
+		for (const member of ["state_bin", "room_state_bin", "bin"]) {
 			const size = item[member];
 			if (size === undefined) continue;
 			if (!Number.isSafeInteger(size) || size < 0) throw new Error(`a batch names ${size} bytes`);

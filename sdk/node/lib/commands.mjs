@@ -3,7 +3,7 @@
  * Commands of a handler are collected and committed together with its acknowledgement: all of them in order, or, when it throws,
  * none. Anywhere else (in timers of JavaScript, in promises that outlive their handler) each command is a push of its own. */
 import { isBinary, quote, toBuffer, toJson } from "./codec.mjs";
-import { Connection, encodeState } from "./connection.mjs";
+import { Connection, ROOM_STATE_MAX, Room, encodeState } from "./connection.mjs";
 import { Push, Query, outbox } from "./outbox.mjs";
 import { Event, Scope, current } from "./scope.mjs";
 
@@ -50,17 +50,27 @@ export function leave_all(ws) {
 /** What is undefined stays as it is. */
 export function info(ws, said, { user } = {}) {
 	const scope = open();
-	const text = said === undefined || typeof said === "string" ? said : toJson(said);
+	const text = said === undefined ? undefined : checkedInfo(said);
 	if (text === undefined && user === undefined) throw new TypeError("an info needs something to say: a text, or a user");
-	if (text !== undefined && Buffer.byteLength(text) > INFO_MAX) throw new RangeError(`an info has at most ${INFO_MAX} bytes`);
-	const members = (text === undefined ? "" : `,"info":${quote(text)}`) +
-		(user === undefined ? "" : `,"user":${user === "" ? '""' : label(user, "a user")}`);
+	const members = (text === undefined ? "" : `,"info":${quote(text)}`) + (user === undefined ? "" : `,"user":${quote(checkedUser(user))}`);
 	add(scope, `{"c":"info"${members}${conn(scope, ws)}}`);
 	if (!(scope instanceof Event) || idOf(ws) !== scope.own) return;
 	// what follows in a run is told nothing of it
 	if (text !== undefined) scope.who.info = text === "" ? undefined : text;
 	if (user !== undefined) scope.who.user = user === "" ? undefined : user;
 	scope.connection?.told({ info: scope.who.info ?? null, user: scope.who.user ?? scope.who.subject ?? null });
+}
+
+/** As it is sent: text, or a value that becomes JSON text. */
+export function checkedInfo(said) {
+	const text = typeof said === "string" ? said : toJson(said);
+	if (Buffer.byteLength(text) > INFO_MAX) throw new RangeError(`an info has at most ${INFO_MAX} bytes`);
+	return text;
+}
+
+export function checkedUser(user) {
+	if (user !== "") label(user, "a user");
+	return user;
 }
 
 export function broadcast(data, exclude, options) {
@@ -89,6 +99,16 @@ export function set_state(ws, value, options = {}) {
 	const compares = "if_state" in options || "ifState" in options, expected = options.if_state ?? options.ifState ?? null;
 	if (ws instanceof Connection) ws.store(value, compares ? ws.asStored(expected) : undefined);
 	else storeState(ws, encodeState(value), !compares ? undefined : expected === null ? "" : encodeState(expected));
+}
+
+/** room: a name, or a Room, whose version it was made from; version null: it replaces whatever there is. */
+export function set_room(room, state, version = room instanceof Room ? room.version : undefined) {
+	if (version === undefined) throw new TypeError("set_room needs the version that the state was made from: set_room(ws.room, state), or null for any");
+	const scope = open(), stored = state === null || state === undefined ? "" : encodeState(state, ROOM_STATE_MAX, "a room");
+	const text = `{"c":"set_room","room":${label(room instanceof Room ? room.name : room, "the name of a room")}` +
+		(version === null ? "" : `,"version":${whole(version, "version")}`);
+	if (typeof stored === "string") add(scope, `${text},"state":${quote(stored)}}`);
+	else add(scope, `${text},"state_bin":${stored.length}}`, stored);
 }
 
 /** expected: what has to be stored, or the event fails; undefined: anything. */
@@ -287,6 +307,12 @@ export function history(room, { since, limit = 100, epoch } = {}) {
 
 export function rooms(ws) {
 	return query(`,"what":"rooms","conn":${quote(idOf(ws))}`, (reply) => reply.rooms ?? []);
+}
+
+export function room_state(room) {
+	const text = label(room, "the name of a room");
+	return query(`,"what":"room_state","room":${text}`, ({ state, state_base64, version = 0 }) =>
+		new Room(room, state_base64 === undefined ? state : Buffer.from(state_base64, "base64"), version));
 }
 
 export function connections() {

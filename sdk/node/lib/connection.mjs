@@ -3,6 +3,7 @@ import { close, join, leave, leave_all, send, storeState } from "./commands.mjs"
 import { isBinary, toBuffer, toJson } from "./codec.mjs";
 
 const STATE_MAX = 4096; // bytes that the host keeps with a connection
+export const ROOM_STATE_MAX = 65536; // with a room
 const UNREAD = Symbol("unread");
 const UNKNOWN = Symbol("unknown"); // the host has not told
 
@@ -44,6 +45,13 @@ export class Connection {
 
 	get claims() {
 		return this.#known("claims");
+	}
+
+	get room() {
+		if (this.#who.room === undefined)
+			throw new Error("ws.room is known in events of the connection where the worker asks for it: serve(handlers, { room_state: true }); "
+				+ "of any room it tells await room_state(room)");
+		return this.#who.room;
 	}
 
 	#known(what) {
@@ -126,10 +134,10 @@ export class Connection {
 const isPlain = (value) => typeof value === "object" && value !== null && !isBinary(value);
 
 /** Bytes stay bytes, everything else is kept as JSON text, so that "1" and 1 come back as what they were. */
-export function encodeState(value) {
+export function encodeState(value, most = STATE_MAX, what = "a connection") {
 	const stored = isBinary(value) ? toBuffer(value) : toJson(value ?? null);
 	const size = Buffer.byteLength(stored);
-	if (size > STATE_MAX) throw new RangeError(`a state of ${size} bytes: the host keeps at most ${STATE_MAX} with a connection`);
+	if (size > most) throw new RangeError(`a state of ${size} bytes: the host keeps at most ${most} with ${what}`);
 	return stored;
 }
 
@@ -139,6 +147,27 @@ function decodeState(stored) {
 		return JSON.parse(stored);
 	} catch {
 		return stored; // set by a worker without this library
+	}
+}
+
+/** What is kept with a room, as it was when it was asked for. */
+export class Room {
+	#stored;
+	#state = UNREAD;
+
+	constructor(name, stored, version) {
+		this.name = name;
+		this.version = version;
+		this.#stored = stored;
+	}
+
+	get state() {
+		if (this.#state === UNREAD) this.#state = decodeState(this.#stored);
+		return this.#state;
+	}
+
+	toString() {
+		return this.name;
 	}
 }
 

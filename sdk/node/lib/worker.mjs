@@ -1,7 +1,7 @@
 /** A worker: takes events from the host, runs handlers, and acknowledges with their commands. */
 import { basename } from "node:path";
 import { Retry } from "./commands.mjs";
-import { Connection, Request } from "./connection.mjs";
+import { Connection, Request, Room } from "./connection.mjs";
 import { HandlerError, eventsOf, find } from "./handlers.mjs";
 import { Link } from "./link.mjs";
 import { MESSAGE_MAX, Push, Query, TovaError, outbox, sizeOf } from "./outbox.mjs";
@@ -167,9 +167,9 @@ class Worker {
 	// --- what links report --------------------------------------------------------------------------------------------------
 
 	linked(link) {
-		const { token, mount, name } = this.#options;
+		const { token, mount, name, room_state } = this.#options;
 		const events = eventsOf(this.#handlers);
-		link.put(JSON.stringify({ t: "hello", v: 1, token, events, name, mount: mount || undefined, runs: RUNS, claims: true,
+		link.put(JSON.stringify({ t: "hello", v: 1, token, events, name, mount: mount || undefined, runs: RUNS, claims: true, room_state: room_state || undefined,
 			starting: this.#handlers.on_start !== undefined || undefined })); // events come when that is done
 	}
 
@@ -228,7 +228,7 @@ class Worker {
 
 	#handle(link, item, handler, ...facts) {
 		if (this.#leaving) return;
-		const event = new Event(item.t, connectionOf(item), item, link);
+		const event = new Event(item.t, connectionOf(item, this.#options.room_state), item, link);
 		this.#last = event;
 		if (handler === undefined) {
 			this.#settle(event);
@@ -432,7 +432,7 @@ class Worker {
 	}
 }
 
-function connectionOf(item) {
+function connectionOf(item, withRoom) {
 	if (item.conn === undefined) return undefined;
 	return new Connection(item.conn, {
 		stored: item.state ?? item.state_bin,
@@ -441,6 +441,7 @@ function connectionOf(item) {
 		user: item.user ?? item.subject ?? null,
 		info: item.info ?? null,
 		claims: item.request?.claims ?? item.claims ?? null,
+		room: !withRoom ? undefined : item.room === undefined ? null : new Room(item.room, item.room_state ?? item.room_state_bin, item.room_version),
 	});
 }
 
@@ -492,6 +493,7 @@ export async function serve(handlers, options = {}) {
 			mount: options.mount ?? env.TOVA_MOUNT,
 			name: options.name ?? `${script} ${process.pid}`,
 			tls: options.tls,
+			room_state: options.room_state ?? options.roomState ?? false,
 			supervised: env.TOVA_SUPERVISED === "1",
 		});
 		if ((options.url ?? env.TOVA_URL ?? "") === "")

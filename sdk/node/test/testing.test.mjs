@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-	broadcast, broadcast_to, close_room, count, current_event, accept, history, info, join, leave_all, members, push, refuse, set_timer, users,
+	broadcast, broadcast_to, close_room, count, current_event, accept, history, info, join, leave_all, members, push, refuse, room_state, set_room,
+	set_timer, users,
 } from "../index.mjs";
 import { Host, Refused } from "../testing.mjs";
 
@@ -206,4 +207,66 @@ test("rooms remember", async () => {
 	});
 	for (const wrong of [{ since: 3 }, { epoch: 3 }, { last: -1 }, { since: 0, else: "x" }, { else: "fail" }])
 		assert.throws(() => join("x", "r", wrong));
+});
+
+test("what is kept with a room", async () => {
+	let host;
+	const handlers = {
+		on_open(ws) {
+			assert.equal(ws.room, null);
+			join(ws, "doc");
+		},
+		async on_message(ws, message) {
+			const { attempt } = current_event();
+			if (message === "race") host.setRoom("doc", ["theirs", attempt]);
+			if (message === "again" && attempt === 1) host.setRoom("doc", ["theirs"]);
+			if (message === "ask") {
+				const { state, version } = await room_state("doc");
+				ws.send([state, version > 0]);
+			} else if (message === "bytes") set_room(ws.room, Buffer.from([255]));
+			else if (message === "nothing") set_room(ws.room, null);
+			else {
+				set_room(ws.room, [...(ws.room.state ?? []), message]);
+				broadcast_to(ws.room.name, message);
+			}
+		},
+	};
+	host = await Host.start(handlers, { room_state: true });
+	const ann = await host.connect(), bob = await host.connect();
+	await ann.send("one");
+	await bob.send("two");
+	assert.deepEqual(host.roomState("doc"), ["one", "two"]);
+	assert.deepEqual([ann.receive(), ann.receive()], ["one", "two"]);
+	await bob.send("again");
+	assert.deepEqual([bob.raised, host.roomState("doc"), ann.receive()], [undefined, ["theirs", "again"], "again"]);
+	await bob.send("race");
+	assert.match(bob.raised, /another version/);
+	assert.deepEqual([host.roomState("doc"), ann.received], [["theirs", 11], []]);
+	await ann.send("ask");
+	assert.equal(ann.receive(), '[["theirs",11],true]');
+	await ann.send("bytes");
+	assert.deepEqual(host.roomState("doc"), Buffer.from([255]));
+	await ann.send("nothing");
+	assert.equal(host.roomState("doc"), null);
+	await bob.send("fresh");
+	assert.deepEqual(host.roomState("doc"), ["fresh"]);
+	await host.end();
+	await withHost({ on_message: (ws) => ws.send(ws.room.name) }, async (host) => {
+		const ann = await host.connect();
+		await ann.send("x");
+		assert.match(ann.raised, /room_state: true/);
+	});
+	for (const wrong of [["r", 1], ["r", 1, -1], ["", 1, 0], ["r", "x".repeat(65536), 0], ["r", 1, "x"]]) assert.throws(() => set_room(...wrong));
+});
+
+test("an upgrade says who it is", async () => {
+	const handlers = {
+		on_upgrade: ({ path, query }) => accept({ user: query || undefined, info: { at: path } }),
+		on_open: (ws) => ws.send([ws.user, ws.info]),
+	};
+	await withHost(handlers, async (host) => {
+		const ann = await host.connect("/", { query: "ann" });
+		assert.deepEqual([ann.user, ann.receive()], ["ann", '["ann","{\\"at\\":\\"/\\"}"]']);
+		await assert.rejects(host.connect("/", { query: "x".repeat(256) }), Refused);
+	});
 });

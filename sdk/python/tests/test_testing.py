@@ -244,3 +244,71 @@ def test_rooms_remember():
     for wrong in ({"since": 3}, {"epoch": 3}, {"last": -1}, {"since": 0, "otherwise": "x"}, {"otherwise": "fail"}):
         with pytest.raises((TypeError, ValueError)):
             tova.join("x", "r", **wrong)
+
+
+class Document:
+    def on_open(self, ws):
+        ws.join("doc")
+        if ws.request.query == "see":
+            assert ws.room is None
+
+    def on_message(self, ws, message):
+        assert tova.current_event().attempt == 1 or ws.room.state != self.seen
+        self.seen = ws.room.state
+        if message == "race":
+            self.host.set_room("doc", ["theirs", tova.current_event().attempt])
+        if message == "again" and tova.current_event().attempt == 1:
+            self.host.set_room("doc", ["theirs"])
+        if message == "ask":
+            tova.room_state("doc", lambda room: ws.send([room.state, room.version > 0]))
+        elif message == "bytes":
+            tova.set_room(ws.room, b"\xff")
+        elif message == "nothing":
+            tova.set_room(ws.room, None)
+        else:
+            tova.set_room(ws.room, [*(ws.room.state or []), message])
+            tova.broadcast_to(ws.room.name, message)
+
+
+def test_what_is_kept_with_a_room():
+    handlers = Document()
+    with testing.Host(handlers, room_state=True) as host:
+        handlers.host = host
+        ann, bob = host.connect(query="see"), host.connect()
+        ann.send("one"), bob.send("two")
+        assert host.room_state("doc") == ["one", "two"] and ann.receive() == "one" and ann.receive() == "two"
+        bob.send("again")
+        assert bob.raised is None and host.room_state("doc") == ["theirs", "again"] and ann.receive() == "again"
+        bob.send("race")
+        assert "another version" in bob.raised and host.room_state("doc") == ["theirs", 11] and not ann.received
+        ann.send("ask")
+        assert ann.receive() == '[["theirs",11],true]'
+        ann.send("bytes")
+        assert host.room_state("doc") == b"\xff"
+        ann.send("nothing")
+        assert host.room_state("doc") is None
+        bob.send("fresh")
+        assert host.room_state("doc") == ["fresh"]
+    with testing.Host(handlers) as host:
+        ann = host.connect()
+        ann.send("x")
+        assert "room_state=True" in ann.raised
+    for wrong in (("r", 1), ("r", 1, -1), ("", 1, 0), ("r", "x" * 65536, 0), ("r", 1, "x")):
+        with pytest.raises((TypeError, ValueError)):
+            tova.set_room(*wrong)
+
+
+def test_an_upgrade_says_who_it_is():
+    class Named:
+        def on_upgrade(self, request):
+            return tova.accept(user=request.query or None, info={"at": request.path})
+
+        def on_open(self, ws):
+            ws.send([ws.user, ws.info])
+
+    with testing.Host(Named) as host:
+        assert host.connect(query="ann").receive() == '["ann","{\\"at\\":\\"/\\"}"]'
+        ann = host.connect()
+        assert ann.user is None and ann.receive() == '[null,"{\\"at\\":\\"/\\"}"]'
+        with pytest.raises(testing.Refused):
+            host.connect(query="x" * 256)

@@ -119,6 +119,10 @@ class Host:
         compare = {} if if_state is _MISSING else {"if_state": if_state}
         return self._push(partial(connection.set_state, _id(ws), state, **compare), expires, timeout)
 
+    def set_room(self, room, state, version: int | None = None, *, expires: float | None = None, timeout: float | None = None) -> int:
+        """Keeps a JSON value, text or bytes with a room; with a version only if that is the one that there is (0: none)."""
+        return self._push(partial(connection.set_room, room, state, version), expires, timeout)
+
     def commands(self, items, *, expires: float | None = None, timeout: float | None = None) -> int:
         """All or none of a list such as [{"c": "join", "conn": ws, "room": "a"}, {"c": "send", "conn": ws, "data": "hi"}]. Refused.index
         says which one is wrong."""
@@ -287,7 +291,7 @@ class AsyncHost:
         await self.disconnect()
 
 
-_CALLS = ("send", "broadcast", "broadcast_to", "join", "leave", "close", "set", "commands")
+_CALLS = ("send", "broadcast", "broadcast_to", "join", "leave", "close", "set", "set_room", "commands")
 
 
 def connect(url, token: str | None = None, mount: str | None = None, *, timeout: float = 10.0, connections: int = 8, tls=None,
@@ -326,6 +330,7 @@ _LISTED = {
     "leave": lambda conn, room: commands.leave(conn, room),
     "close": lambda conn, code=None, reason="": commands.close(conn, code, reason),
     "set": lambda conn, state, **compare: connection.set_state(_id(conn), state, **compare),
+    "set_room": lambda room, state, version=None: connection.set_room(room, state, version),
 }
 
 

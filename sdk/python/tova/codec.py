@@ -24,7 +24,7 @@ def encode(link: str, objects: list[bytes], binaries: list[bytes]) -> bytes:
 
 
 def decode(body: bytes) -> list[dict]:
-    """Objects of a batch; "bin" and "state_bin" are bytes in them, no longer lengths."""
+    """Objects of a batch; "bin", "state_bin" and "room_state_bin" are bytes in them, no longer lengths."""
     objects, binary = _split(body)
     if not isinstance(objects, list):
         raise BatchError("a batch is an array")
@@ -32,7 +32,7 @@ def decode(body: bytes) -> list[dict]:
     for item in objects:
         if not isinstance(item, dict):
             raise BatchError("a batch is an array of objects")
-        for member in ("state_bin", "bin"):
+        for member in ("state_bin", "room_state_bin", "bin"):
             if member in item:
                 end = at + _size(item[member])
                 if end > len(binary):

@@ -8,6 +8,7 @@ from .codec import quote, to_json
 from .scope import current_event
 
 STATE_MAX = 4096  # bytes that the host keeps with a connection
+ROOM_STATE_MAX = 65536  # with a room
 
 _UNREAD = object()
 _UNKNOWN = object()  # the host has not told
@@ -17,7 +18,7 @@ _ANY = object()
 class Connection:
     """A client. Compare and keep it freely: commands to one that is gone do nothing."""
 
-    __slots__ = ("id", "_request", "_rooms", "_stored", "_state", "_given", "_subject", "_user", "_info", "_claims")
+    __slots__ = ("id", "_request", "_rooms", "_stored", "_state", "_given", "_subject", "_user", "_info", "_claims", "_room")
 
     def __init__(self, id: str, stored=_UNKNOWN, request: Request | None = None, rooms: list[str] | None = None):
         self.id: str = id  #: 22 characters, never reused
@@ -26,7 +27,7 @@ class Connection:
         self._stored = stored  # state as the host has it: text, bytes or None
         self._state = _UNREAD
         self._given = None  # text of a dict or list as it was read, to notice changes within
-        self._subject = self._user = self._info = self._claims = _UNKNOWN
+        self._subject = self._user = self._info = self._claims = self._room = _UNKNOWN
 
     @property
     def request(self) -> Request:
@@ -86,6 +87,15 @@ class Connection:
         """What its token says (--jwt-key), or None. Known in events of the connection."""
         return self._known(self._claims, "claims")
 
+    @property
+    def room(self) -> Room | None:
+        """The room that it has joined first, with what is kept there: ``room.name``, ``room.state`` and ``room.version``, for set_room; None:
+        it is in no room. Known in events of the connection, if the worker asks for it: serve(..., room_state=True)."""
+        if self._room is _UNKNOWN:
+            raise RuntimeError("ws.room is known in events of the connection where the worker asks for it: serve(..., room_state=True); "
+                               "of any room it tells await room_state(room)")
+        return self._room
+
     def _known(self, value, what: str):
         if value is _UNKNOWN:
             raise RuntimeError(f"ws.{what} is known in events of the connection, not for one of which only the id was asked for")
@@ -117,6 +127,49 @@ class Connection:
 
     def __repr__(self):
         return f"<tova connection {self.id}>"
+
+
+class Room:
+    """What is kept with a room, as it was when it was asked for: ``state`` is None, bytes, or a JSON value (text is one), and ``version`` what
+    set_room needs, to replace it with what was made from it."""
+
+    __slots__ = ("name", "version", "_stored", "_state")
+
+    def __init__(self, name: str, stored, version: int):
+        self.name: str = name
+        self.version: int = version  #: 0: nothing is kept
+        self._stored = stored
+        self._state = _UNREAD
+
+    @property
+    def state(self):
+        if self._state is _UNREAD:
+            self._state = _decode_state(self._stored)
+        return self._state
+
+    def __repr__(self):
+        return f"<tova room {self.name!r} version {self.version}>"
+
+
+def set_room(room, state, version=_ANY) -> None:
+    """Keeps a JSON value, text or bytes with a room, at most 65,536 bytes; None: nothing any more.
+
+    It was made from what was kept with ``version``: give ``ws.room``, or what room_state has answered, as the room, or its version. If
+    somebody else has set the room meanwhile nothing of the event is done, and its handler is called once more, with what is there then. A
+    version of None replaces whatever there is; a push is not made again, but refused."""
+    if isinstance(room, Room):
+        version = room.version if version is _ANY else version
+        room = room.name
+    elif version is _ANY:
+        raise TypeError("set_room needs the version that the state was made from: set_room(ws.room, state), or None for any")
+    text = '{"c":"set_room","room":' + commands.quote_room(room)
+    if version is not None:
+        text += f',"version":{commands._integer(version, "version")}'
+    stored = "" if state is None else encode_state(state, ROOM_STATE_MAX, "a room")
+    if isinstance(stored, bytes):
+        commands.command(text + f',"state_bin":{len(stored)}', binary=stored)
+    else:
+        commands.command(text + ',"state":' + quote(stored))
 
 
 def set_state(ws, value, if_state=_ANY) -> None:
@@ -155,7 +208,7 @@ def _set_stored(id: str, stored, expected=_ANY) -> None:
     commands.command(text, conn=id, binary=b"".join(binary) if binary else None)
 
 
-def encode_state(value):
+def encode_state(value, most: int = STATE_MAX, what: str = "a connection"):
     """Bytes stay bytes, everything else is kept as JSON text, so that "1" and 1 come back as what they were."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         stored = bytes(value)
@@ -163,8 +216,8 @@ def encode_state(value):
     else:
         stored = to_json(value)
         size = len(stored.encode())
-    if size > STATE_MAX:
-        raise ValueError(f"a state of {size} bytes: the host keeps at most {STATE_MAX} with a connection")
+    if size > most:
+        raise ValueError(f"a state of {size} bytes: the host keeps at most {most} with {what}")
     return stored
 
 

@@ -5,10 +5,12 @@ committed, and its own commands commit together. Threads of your own may wait() 
 """
 from __future__ import annotations
 
+from base64 import b64decode
+
 from .answer import Answer
 from .codec import quote
 from .commands import _integer, id_of, quote_room
-from .connection import Connection
+from .connection import Connection, Room
 from .history import read_history
 from .outbox import Query, outbox
 from .scope import Event, current
@@ -50,6 +52,11 @@ def history(room: str, since: int | None = None, limit: int = 100, epoch: int | 
     return _query(text, read_history, callback)
 
 
+def room_state(room: str, callback=None) -> Answer:
+    """What is kept with a room, a Room: its ``state`` and ``version``, for set_room."""
+    return _query(',"what":"room_state","room":' + quote_room(room), lambda reply: _room(room, reply), callback)
+
+
 def connections(callback=None) -> Answer:
     """All connections of the mount: a list."""
     return _query(',"what":"connections"', _connections, callback)
@@ -78,6 +85,10 @@ def _members(reply: dict) -> list[Connection]:
         ws._user, ws._info = member.get("user"), member.get("info")
         found.append(ws)
     return found
+
+
+def _room(name: str, reply: dict) -> Room:
+    return Room(name, b64decode(reply["state_base64"]) if "state_base64" in reply else reply.get("state"), reply.get("version", 0))
 
 
 def _connections(reply: dict) -> list[Connection]:

@@ -32,6 +32,8 @@ from .worker import Worker
 __all__ = ["Client", "Host", "Refused"]
 
 PATIENCE = 10.0  # seconds for a handler
+TRIES = 10  # times that an event is given again, as a room was set meanwhile
+CONFLICT = "a set_room was made from another version than the room's state has: somebody else has set it meanwhile"
 EPOCH = 1  # of every room: none forgets anything
 
 
@@ -79,6 +81,7 @@ class Client:
         self.id = id
         self.sequence = 0
         self.rooms: set[str] = set()
+        self._joined: list[str] = []  # the same, in their order
         self.received: deque = deque()  #: what it was sent and has not taken yet
         self.raised: str | None = None  #: what the handler of its last event raised
         self.closed: int | None = None  #: the code with which it was closed; 1005: none
@@ -127,17 +130,19 @@ class Client:
 
 
 class Host:
-    """handlers: as for serve()."""
+    """handlers, room_state: as for serve()."""
 
-    def __init__(self, handlers=None, **named):
+    def __init__(self, handlers=None, *, room_state: bool = False, **named):
         self._loop = asyncio.new_event_loop()
         self._wake = asyncio.Event()
         self._link = _Link(self)
-        self._worker = Worker(find(handlers, named), "test:", "", None, "test", False)
+        self._worker = Worker(find(handlers, named), "test:", "", None, "test", False, room_state=room_state)
         self._clients: dict[str, Client] = {}
         self._timers: dict = {}
         self._history: dict[str, list] = {}  # of each room: (offset, at, data) of all that it was sent
         self._kept: dict = {}
+        self._room_states: dict[str, tuple] = {}  # of each room: what is kept with it, and its version
+        self._version = 0
         self._events = 0
         self.now = 0  #: milliseconds
         self.stale = 0  #: commands that named a connection which was gone
@@ -174,6 +179,7 @@ class Host:
                 raise Refused(no["status"], no.get("headers", ()), data[:no["bin"]] if "bin" in no else no.get("body", ""))
             yes = answer.get("accept", {})
             ws._stored = data[:yes["state_bin"]] if "state_bin" in yes else yes.get("state")
+            ws._user, ws.info = yes.get("user") or None, yes.get("info") or None
             ws.subprotocol, ws.headers = yes.get("subprotocol"), yes.get("headers", [])
         ws._claims, ws.subject = claims, (claims or {}).get("sub")
         self._clients[ws.id] = ws
@@ -228,8 +234,17 @@ class Host:
                     members[name] = value
             if ws._stored is not None:
                 members["state_bin" if isinstance(ws._stored, bytes) else "state"] = ws._stored
-        answer, data = self._deliver({"t": kind, "seq": 0, "attempt": attempt, **members})
-        failed = answer.get("error") or (self._apply(ws, answer.get("commands", ()), data) if answer["t"] == "ack" else None)
+        for again in range(TRIES + 1):
+            if ws is not None and ws._joined:
+                members["room"] = ws._joined[0]
+                stored, members["room_version"] = self._room_states.get(members["room"], (None, 0))
+                members.pop("room_state", None), members.pop("room_state_bin", None)
+                if stored is not None:
+                    members["room_state_bin" if isinstance(stored, bytes) else "room_state"] = stored
+            answer, data = self._deliver({"t": kind, "seq": 0, "attempt": attempt + again, **members})
+            failed = answer.get("error") or (self._apply(ws, answer.get("commands", ()), data) if answer["t"] == "ack" else None)
+            if failed is not CONFLICT:
+                break
         if ws is None:
             self.mount_raised = failed
         else:
@@ -281,6 +296,10 @@ class Host:
         what = item["what"]
         if what == "history":
             return self._remembered(item)
+        if what == "room_state":
+            stored, version = self._room_states.get(item["room"], (None, 0))
+            return {"version": version, **({"state_base64": b64encode(stored).decode()} if isinstance(stored, bytes) else
+                                           {} if stored is None else {"state": stored})}
         if what == "rooms":
             ws = self._clients.get(item["conn"])
             return {"rooms": sorted(ws.rooms) if ws else []}
@@ -312,7 +331,7 @@ class Host:
                 self._end(ws, ws.closed, "")
 
     def _end(self, ws: Client, code: int, reason: str) -> None:
-        rooms, ws.rooms, ws.gone = sorted(ws.rooms), set(), True
+        rooms, ws.rooms, ws._joined, ws.gone = sorted(ws.rooms), set(), [], True
         self._timers = {key: timer for key, timer in self._timers.items() if key[0] != ws.id}
         self._event(ws, "close", code=code, reason=reason, rooms=rooms)
 
@@ -322,6 +341,8 @@ class Host:
         """All of them, or none and what is wrong."""
         taken = []
         for command in commands:
+            if command["c"] == "set_room" and command.get("version", self._room_version(command["room"])) != self._room_version(command["room"]):
+                return CONFLICT
             for member in ("state_bin", "if_state_bin", "bin"):
                 if member in command:
                     command[member], data = data[:command[member]], data[command[member]:]
@@ -334,6 +355,25 @@ class Host:
                 return "a room does not remember all since then"
             taken.append((target, command))
         return self._judge(own, taken) or self._do(own, taken)
+
+    def room_state(self, room: str):
+        """What is kept with a room, as handlers have it; None: nothing."""
+        from .connection import _decode_state
+        return _decode_state(self._room_states[room][0]) if room in self._room_states else None
+
+    def set_room(self, room: str, state) -> None:
+        """Somebody else keeps something with a room; None: nothing any more."""
+        from .connection import encode_state
+        self._set_room(room, "" if state is None else encode_state(state))
+
+    def _room_version(self, room: str) -> int:
+        return self._room_states.get(room, (None, 0))[1]
+
+    def _set_room(self, room: str, stored) -> None:
+        self._version += 1
+        self._room_states[room] = (stored, self._version)
+        if not stored:
+            del self._room_states[room]
 
     def _do(self, own: Client | None, taken) -> None:
         for target, command in taken:
@@ -397,6 +437,8 @@ class Host:
             here = {ws: ws.rooms for ws in self._clients.values() if not ws.gone and ws.closed is None}
             for ws in self._selected(own, command, here):
                 self._close(ws, command.get("code", 1005))
+        elif name == "set_room":
+            self._set_room(command["room"], command.get("state", command.get("state_bin")))
         elif name in ("timer", "cancel") and "conn" not in command:
             self._timer(None, command)
         elif target is None or (target.gone and target is not own) or (target.gone and name not in ("set", "info")):
@@ -405,6 +447,8 @@ class Host:
             if target.closed is None:
                 target.received.append(command.get("bin", command.get("data")))
         elif name == "join":
+            if command["room"] not in target.rooms:
+                target._joined.append(command["room"])
             target.rooms.add(command["room"])
             for ws in self.members(command["room"]) if command.get("replace") else ():
                 if ws is not target:
@@ -412,11 +456,14 @@ class Host:
             if "last" in command or "since" in command:
                 target.received += [data for _, _, data in self._since(command)[0]]
         elif name == "leave":
+            if command["room"] in target.rooms:
+                target._joined.remove(command["room"])
             target.rooms.discard(command["room"])
         elif name == "close":
             self._close(target, command.get("code", 1005))
         elif name == "leave_all":
             target.rooms.clear()
+            target._joined.clear()
         elif name == "info":
             target.info = command.get("info", target.info) or None
             target._user = command.get("user", target._user) or None

@@ -16,7 +16,7 @@ from traceback import format_exception_only
 from .answer import TovaError, set_loop_thread
 from .codec import BatchError, to_json
 from .commands import Retry
-from .connection import Connection, Error, Request
+from .connection import Connection, Error, Request, Room
 from .handlers import SIGNATURES, HandlerError, find
 from .link import Link, connect
 from .outbox import MESSAGE_MAX, Call, Push, Query, outbox
@@ -47,8 +47,10 @@ class StartFailed(Exception):
 
 
 class Worker:
-    def __init__(self, handlers: dict, url: str, token: str, mount: str | None, name: str | None, supervised: bool, tls=None):
+    def __init__(self, handlers: dict, url: str, token: str, mount: str | None, name: str | None, supervised: bool, tls=None,
+                 room_state: bool = False):
         self.handlers = handlers
+        self.room_state = room_state  # events are to come with what is kept with rooms
         self.url, self.token, self.mount, self.tls = url, token, mount, tls
         self.name = name or f"{os.path.basename(sys.argv[0] or 'python')} {os.getpid()}"
         self.supervised = supervised
@@ -199,6 +201,8 @@ class Worker:
         hello = {"t": "hello", "v": 1, "token": self.token, "events": events, "name": self.name, "runs": RUNS, "claims": True}
         if self.mount:
             hello["mount"] = self.mount
+        if self.room_state:
+            hello["room_state"] = True
         if "on_start" in self.handlers:
             hello["starting"] = True  # events come when it is done
         link.put(to_json(hello).encode())
@@ -305,6 +309,8 @@ class Worker:
             ws._subject = item.get("subject")
             ws._user, ws._info = item.get("user", ws._subject), item.get("info")
             ws._claims = item["request"].get("claims") if kind in ("open", "back") and "request" in item else item.get("claims")
+            if self.room_state:
+                ws._room = Room(item["room"], item.get("room_state", item.get("room_state_bin")), item.get("room_version", 0)) if "room" in item else None
         self._call(Event(kind, ws, item.get("seq", 0), item.get("attempt", 1), item["s"], link), handler, arguments)
 
     def _call(self, event: Event, handler, arguments: tuple) -> None:
@@ -384,7 +390,7 @@ class Worker:
     def _handle_next(self, before: Event, item: dict) -> Event:
         ws = Connection(before.own, before.stored)
         left = before.connection
-        ws._subject, ws._user, ws._info, ws._claims = left._subject, left._user, left._info, left._claims
+        ws._subject, ws._user, ws._info, ws._claims, ws._room = left._subject, left._user, left._info, left._claims, left._room
         event = Event("message", ws, before.sequence + 1, 1, item["s"], before.link)
         self._call(event, self._message, (item["data"] if "data" in item else item.get("bin", b""),))
         return event
@@ -590,7 +596,7 @@ def _ends(why: str):
     return TovaError(why)
 
 
-def _make(handlers, url, token, mount, name, tls, named) -> Worker:
+def _make(handlers, url, token, mount, name, tls, room_state, named) -> Worker:
     found = find(handlers, named)
     environment = os.environ
     url = url or environment.get("TOVA_URL")
@@ -599,19 +605,20 @@ def _make(handlers, url, token, mount, name, tls, named) -> Worker:
                     f"{os.path.basename(sys.argv[0])}'); for others it is the URL of --attach")
     if token is None:
         token = environment.get("TOVA_TOKEN", "")
-    return Worker(found, url, token, mount or environment.get("TOVA_MOUNT"), name, environment.get("TOVA_SUPERVISED") == "1", tls)
+    return Worker(found, url, token, mount or environment.get("TOVA_MOUNT"), name, environment.get("TOVA_SUPERVISED") == "1", tls,
+                  room_state)
 
 
-async def serve_async(handlers=None, *, url=None, token=None, mount=None, name=None, tls=None, **named) -> None:
+async def serve_async(handlers=None, *, url=None, token=None, mount=None, name=None, tls=None, room_state=False, **named) -> None:
     """serve() for programs with an event loop of their own."""
     try:
-        await _make(handlers, url, token, mount, name, tls, named).run()
+        await _make(handlers, url, token, mount, name, tls, room_state, named).run()
     except (Refused, StartFailed, HandlerError) as error:
         raise _ends(str(error)) from None
 
 
 def serve(handlers=None, *, url: str | None = None, token: str | None = None, mount: str | None = None, name: str | None = None,
-          tls=None, **named) -> None:
+          tls=None, room_state: bool = False, **named) -> None:
     """Serves a mount of tova-host until it drains this worker or a signal (TERM, or INT in a terminal) ends it; then returns.
 
     handlers: globals(), a module, a class or an object with functions on_open(ws), on_message(ws, message), on_close(ws, code,
@@ -621,6 +628,8 @@ def serve(handlers=None, *, url: str | None = None, token: str | None = None, mo
     url, token and mount default to TOVA_URL, TOVA_TOKEN and TOVA_MOUNT, which tova-host sets for the workers it starts. tls is an
     ssl.SSLContext for tls+tcp://; without it the system's certificate authorities (or SSL_CERT_FILE) are trusted.
 
+    room_state: with each event comes what is kept with the room that its connection has joined first: ws.room, for set_room.
+
     Plain handlers run one at a time in this thread. Async ones run at the same time for different connections; for each
     connection events come one after the other. A worker that has no host any more ends if tova-host started it
     (SystemExit), and dials again if it was started elsewhere. What can not be served - handlers that do not fit, a token that
@@ -628,4 +637,4 @@ def serve(handlers=None, *, url: str | None = None, token: str | None = None, mo
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)  # what handlers print goes to the host's log now, not with the next 8 KiB
-    asyncio.run(serve_async(handlers, url=url, token=token, mount=mount, name=name, tls=tls, **named))
+    asyncio.run(serve_async(handlers, url=url, token=token, mount=mount, name=name, tls=tls, room_state=room_state, **named))
