@@ -30,13 +30,13 @@ static void process_output_line(struct process_output *o, const char *line, size
 	static const enum log_level levels[] = {LOG_ERROR, LOG_ERROR,  LOG_ERROR, LOG_ERROR,
 						LOG_WARN,  LOG_NOTICE, LOG_INFO,  LOG_DEBUG};
 	struct log *log = o->process->set->loop->log;
-	process_output_keep(o, (struct span){line, n});
 	enum log_level level = o->level;
 	if (n >= 3 && line[0] == '<' && line[1] >= '0' && line[1] <= '7' && line[2] == '>') {
 		level = levels[line[1] - '0'];
 		line += 3;
 		n -= 3;
 	}
+	process_output_keep(o, (struct span){line, n});
 	if (!log_would(log, level) || !output_rate_admits(o->process->rate, level))
 		return;
 	const struct log_field fields[] = {LOG_SPAN("message", ((struct span){line, n})),

@@ -69,10 +69,22 @@ static void reload_write(struct codec_out *o, const struct reload *r)
 	codec_raw(o, "]", 1);
 }
 
+/* In one line, though several things may be wrong. */
+static void reload_one_line(const char *why, char *line, size_t cap)
+{
+	size_t n = 0;
+	for (; *why != '\0' && n + 3 < cap; why++) {
+		if (*why == '\n')
+			line[n++] = ';';
+		line[n++] = *why == '\n' ? ' ' : *why;
+	}
+	line[n] = '\0';
+}
+
 /* The sentence for who reads no more than that: of the first that failed. False: nothing did. */
 static bool reload_write_error(struct codec_out *o, const struct reload *r)
 {
-	char text[1024];
+	char text[1024], why[900];
 	if (r->refused) {
 		codec_member_text(o, "error", span_of(r->wrong != NULL ? r->wrong : "no memory"));
 		return true;
@@ -81,9 +93,10 @@ static bool reload_write_error(struct codec_out *o, const struct reload *r)
 		const struct reload_part *p = &r->parts[i];
 		if (p->outcome != RELOAD_FAILED)
 			continue;
+		reload_one_line(p->why != NULL ? p->why : "no memory", why, sizeof why);
 		int n = snprintf(text, sizeof text,
 				 "the handler of %s was not replaced, the old one goes on: %s",
-				 p->mount->path, p->why != NULL ? p->why : "no memory");
+				 p->mount->path, why);
 		codec_member_text(o, "error",
 				  (struct span){text, (size_t)n < sizeof text ? (size_t)n
 									      : sizeof text - 1});

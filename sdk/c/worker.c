@@ -262,6 +262,19 @@ static bool worker_settle(struct worker *w, struct task *t, const char *failure)
 	return failure == NULL;
 }
 
+/* In one line, as the host tells the last one of a process that has ended. */
+static void worker_say_failure(const char *callback, const char *failure)
+{
+	char line[1024];
+	size_t n = 0;
+	for (; *failure != '\0' && n + 3 < sizeof line; failure++) {
+		if (*failure == '\n')
+			line[n++] = ';';
+		line[n++] = *failure == '\n' ? ' ' : *failure;
+	}
+	say(TOVA_LOG_WARN, "%s failed: %.*s", callback, (int)n, line);
+}
+
 /* Of a callback that answers no event: its commands are a push. False: it failed, which is
  * logged. */
 static bool worker_settle_push(struct worker *w, struct task *t, int result, const char *callback,
@@ -274,7 +287,7 @@ static bool worker_settle_push(struct worker *w, struct task *t, int result, con
 		failure = push == NULL ? "the host does not keep up" : NULL;
 	}
 	if (failure != NULL) {
-		say(TOVA_LOG_WARN, "%s failed: %s", callback, failure);
+		worker_say_failure(callback, failure);
 		return false;
 	}
 	if (push != NULL) {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from control import ctl
 from tova_cases import DOCUMENT, cases, examples
 from tova_host import BUILD, IMPATIENT, ROOT, Host, wait_until
 from wsclient import connect
@@ -344,6 +345,20 @@ def test_isolated_workers_are_replaced_when_the_file_changes(tmp_path):
             ws.send_text("b")
             return ws.recv_text().startswith("second")
         wait_until(replaced, "the new generation")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_deploy_that_waits_is_told_all_that_is_wrong(kind, tmp_path):
+    """In one line, of a program in the host and of one in a process of its own."""
+    path = write(tmp_path, COUNTER)
+    with Host(path, *isolated(kind), "--control", tmp_path / "control", *IMPATIENT) as host:
+        ws = join(host)
+        path.write_text(COUNTER + "x = qqqqqq\ny = nil.z + qqqqqq\n")
+        host.expect(lambda line: "the old one" in line["message"] and "qqqqqq" in line.get("error", line.get("reason", "qqqqqq")))
+        said = ctl(tmp_path / "control", "reload", "--wait", code=1)
+        assert f"start{'() failed' if kind == 'host' else ' failed'}: {path}:11:5: there is no \"qqqqqq\"; {path}:12:13: there is no " in said.splitlines()[-1], said
+        ws.send_text("a")
+        assert ws.recv_text() == 'VERSION 1 ["a"] 1'
 
 
 def test_vars_of_several_processes_are_told(tmp_path):
