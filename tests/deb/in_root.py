@@ -125,6 +125,7 @@ with Host(worker) as host:
     ann.send("x")
     assert ann.receive() == "Python heard x"
 """
+TOVA = 'server { ws { on_message fn(ws, message) { ws.send("Tova heard {message}") } } }'
 NODE = """
 import { serve } from "/usr/share/nodejs/tova/index.mjs";
 serve({ on_message(ws, message) { ws.send(`Node heard ${message}`); } });
@@ -134,14 +135,15 @@ serve({ on_message(ws, message) { ws.send(`Node heard ${message}`); } });
 def handlers():
     folder = tempfile.mkdtemp()
     os.chmod(folder, 0o755)
-    for name, text in (("heard.c", PLUGIN), ("heard_test.c", TEST), ("worker.py", PYTHON), ("worker_test.py", PYTHON_TEST), ("worker.mjs", NODE)):
+    for name, text in (("heard.c", PLUGIN), ("heard_test.c", TEST), ("worker.py", PYTHON), ("worker_test.py", PYTHON_TEST), ("worker.mjs", NODE), ("heard.tova", TOVA)):
         with open(f"{folder}/{name}", "w") as file:
             file.write(text)
     for command in ("cc -shared -fPIC heard.c -o heard.so $(pkg-config --cflags tova-plugin)",
                     "cc heard_test.c -o heard_test $(pkg-config --cflags --libs tova-test) && ./heard_test", "python3 worker_test.py"):
         subprocess.run(command, shell=True, cwd=folder, check=True)
     for options, wanted in ((["--plugin", f"{folder}/heard.so"], 'C heard "x"'), (["--plugin", f"{folder}/heard.so", "--isolate"], 'C heard "x"'),
-                            (["--worker", f"python3 {folder}/worker.py"], "Python heard x"), (["--worker", f"node {folder}/worker.mjs"], "Node heard x")):
+                            (["--worker", f"python3 {folder}/worker.py"], "Python heard x"), (["--worker", f"node {folder}/worker.mjs"], "Node heard x"),
+                            ([f"{folder}/heard.tova"], "Tova heard x"), ([f"{folder}/heard.tova", "--isolate"], "Tova heard x")):
         process, _ = started("-l", "127.0.0.1:8090", *options)
         heard = talk(8090, "/", "x")
         said = stopped(process)
