@@ -45,7 +45,8 @@ static bool server_attach_read_tokens(const struct server *s, struct api_tokens 
 	for (size_t i = 0; ok && i < s->settings.attach_token.n; i++) {
 		struct settings_token token;
 		*wrong_r = s->settings.attach_token.items[i];
-		settings_attach_token_parse(*wrong_r, &token); /* it was checked where it was read */
+		settings_attach_token_parse(*wrong_r,
+					    &token); /* it was checked where it was read */
 		ok = server_attach_read_token(s, token.file, text, log, why);
 		if (ok && !api_token_add_secret(tokens, (enum api_scope)token.scope, token.mount,
 						span_of(text))) {

@@ -42,8 +42,8 @@ static bool server_listeners_add_given(struct server *s, struct listeners *liste
 	else
 		snprintf(
 			why, sizeof why,
-			"systemd passes no socket of that name; is the .socket unit started, and does its "
-			"FileDescriptorName= say so?");
+			"systemd passes no socket of that name; is the .socket unit started, and "
+			"does its FileDescriptorName= say so?");
 	return server_refuse(s, option, at->text, why);
 }
 

@@ -29,13 +29,14 @@ static bool api_token_check(const unsigned char *bytes, size_t n, char why[API_T
 		if (bytes[i] <= ' ' || bytes[i] >= 0x7F)
 			return api_token_fail(
 				why,
-				"it has a character that is none of a token; expected one line of visible "
-				"characters without blanks");
+				"it has a character that is none of a token; expected one line of "
+				"visible characters without blanks");
 	if (n >= API_TOKEN_MIN && n <= API_TOKEN_MAX)
 		return true;
 	snprintf(
 		why, API_TOKEN_WHY_MAX,
-		"a token of %zu characters is too %s; expected %d to %d, such as of openssl rand -hex 32",
+		"a token of %zu characters is too %s; expected %d to %d, such as of openssl rand "
+		"-hex 32",
 		n, n < API_TOKEN_MIN ? "short" : "long", API_TOKEN_MIN, API_TOKEN_MAX);
 	return false;
 }

@@ -199,7 +199,8 @@ static int token_check_names(const struct token_policy *policy, const json_t *cl
 		return token_foreign(
 			why_r,
 			policy->audiences == NULL
-				? "the token is for an audience (aud), and --jwt-audience names none"
+				? "the token is for an audience (aud), and --jwt-audience names "
+				  "none"
 				: "the token is for another audience (aud)");
 	if (policy->issuers != NULL && !token_is_one_of(iss, policy->issuers))
 		return token_foreign(why_r, "the token is of another issuer (iss)");

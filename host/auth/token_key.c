@@ -163,12 +163,13 @@ static bool token_key_read_pem(struct token_keys *keys, const unsigned char *byt
 		else if (strstr(name, "PRIVATE KEY") != NULL)
 			ok = token_key_fail(
 				why,
-				"a private key, which the host has no use for and should not have; expected the public one "
-				"(openssl pkey -in FILE -pubout)");
+				"a private key, which the host has no use for and should not "
+				"have; expected the public one (openssl pkey -in FILE -pubout)");
 		else {
 			snprintf(
 				why, TOKEN_KEY_WHY_MAX,
-				"\"%.60s\" in PEM; expected public keys, PUBLIC KEY (openssl pkey -pubin, openssl x509 -pubkey -noout)",
+				"\"%.60s\" in PEM; expected public keys, PUBLIC KEY (openssl pkey "
+				"-pubin, openssl x509 -pubkey -noout)",
 				name);
 			ok = false;
 		}
@@ -212,7 +213,8 @@ static bool token_key_is_der(const unsigned char *bytes, long len)
 static const char *token_key_no_der(const unsigned char *bytes, size_t len)
 {
 	static const char is[] =
-		"a key without its PEM lines; expected a public key with them (-----BEGIN PUBLIC KEY-----), or a secret";
+		"a key without its PEM lines; expected a public key with them (-----BEGIN PUBLIC "
+		"KEY-----), or a secret";
 	unsigned char *der = malloc(len + 3);
 	EVP_ENCODE_CTX *ctx = EVP_ENCODE_CTX_new();
 	const char *why = der == NULL || ctx == NULL	       ? "no memory"
@@ -238,7 +240,8 @@ static const char *token_key_no_secret(const unsigned char *bytes, size_t len)
 	while (blank < len && isspace(bytes[blank]))
 		blank++;
 	if (blank < len && bytes[blank] == '{')
-		return "JSON (a JWK?), which is no secret; expected public keys in PEM, or a secret";
+		return "JSON (a JWK?), which is no secret; expected public keys in PEM, or a "
+		       "secret";
 	if (len >= 4 && (memcmp(bytes, "ssh-", 4) == 0 || memcmp(bytes, "----", 4) == 0))
 		return "a key in another form; expected public keys in PEM, or a secret";
 	return token_key_no_der(bytes, len);

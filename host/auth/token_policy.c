@@ -67,8 +67,8 @@ static bool token_policy_sources(struct token_policy *policy, char why[TOKEN_KEY
 		if (!token_policy_source(&source, *item)) {
 			snprintf(
 				why, TOKEN_KEY_WHY_MAX,
-				"\"%.100s\" is no place of a token; expected header, subprotocol, cookie=NAME or "
-				"query=NAME, NAME of letters, digits and . _ -",
+				"\"%.100s\" is no place of a token; expected header, subprotocol, "
+				"cookie=NAME or query=NAME, NAME of letters, digits and . _ -",
 				*item);
 			return false;
 		}
@@ -117,7 +117,8 @@ struct token_policy *token_policy_new(const struct token_options *options, const
 	else if (wrong != NULL)
 		snprintf(
 			why, TOKEN_KEY_WHY_MAX,
-			"an element of the list is empty; expected one or more, with commas between them");
+			"an element of the list is empty; expected one or more, with commas "
+			"between them");
 	if (wrong != NULL)
 		*option_r = wrong;
 	if (!failed && wrong == NULL && token_key_load(&policy->keys, options->key, why)) {

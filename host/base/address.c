@@ -121,7 +121,8 @@ const char *address_network_parse(struct address_network *n, struct span text)
 		return NULL;
 	}
 	if (!address_parse(&n->base, ip))
-		return "expected a numeric address, a network such as 10.0.0.0/8 or 2001:db8::/32, or unix";
+		return "expected a numeric address, a network such as 10.0.0.0/8 or "
+		       "2001:db8::/32, or unix";
 	unsigned most = address_bits(&n->base);
 	bool mapped = most == 32 && ip.n > 0 && memchr(ip.p, ':', ip.n) != NULL;
 	int bits = slash == NULL ? (int)most

@@ -8,7 +8,8 @@
 #define HISTOGRAM_BUCKETS 32
 
 struct histogram {
-	/* bucket k: of values above the bounds before it, up to 2^k; the last: of all larger ones */
+	/* bucket k: of values above the bounds before it, up to 2^k; the last: of all larger ones
+	 */
 	uint64_t buckets[HISTOGRAM_BUCKETS];
 	uint64_t sum;
 };

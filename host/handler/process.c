@@ -151,7 +151,8 @@ static void processes_watch(struct processes *set)
 		return;
 	if (!guard_start(&set->guard)) {
 		LOG(set->loop->log, LOG_WARN, LOG_WORKER,
-		    "child processes have no guard: if the host is killed, what they have started goes on",
+		    "child processes have no guard: if the host is killed, what they have started "
+		    "goes on",
 		    LOG_ERRNO(errno));
 		return;
 	}

@@ -59,8 +59,8 @@ static void condition_fold(struct condition_room *r)
 	r->n = kept;
 }
 
-/* Does the command, which ends members of the room, leave this one out? Who is in which other room is
- * looked at as it was before the commit. */
+/* Does the command, which ends members of the room, leave this one out? Who is in which other room
+ * is looked at as it was before the commit. */
 static bool condition_spares(const struct condition_room *r, uint32_t closer,
 			     const struct session *s)
 {

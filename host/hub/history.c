@@ -387,7 +387,9 @@ struct history_found history_query(struct mount *m, struct span room, uint64_t s
 				   uint64_t epoch, uint64_t limit, bool *more_r)
 {
 	bool newest = since == UINT64_MAX;
-	limit = limit == 0 ? HISTORY_QUERY_LIMIT : limit < HISTORY_QUERY_MAX ? limit : HISTORY_QUERY_MAX;
+	limit = limit == 0		    ? HISTORY_QUERY_LIMIT
+		: limit < HISTORY_QUERY_MAX ? limit
+					    : HISTORY_QUERY_MAX;
 	const struct history_want want = {
 		.how = newest ? HISTORY_WANT_LAST : HISTORY_WANT_SINCE_OR_LAST,
 		.last = newest ? (uint32_t)limit : UINT32_MAX,

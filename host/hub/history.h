@@ -85,9 +85,9 @@ uint64_t history_first(const struct history_found *found);
 const struct kept_message *history_at(const struct history_found *found, uint64_t offset);
 uint64_t history_time(const struct mount *m, const struct kept_message *message);
 
-/* What answers somebody who asks: those behind an offset, oldest first, or with UINT64_MAX the newest.
- * epoch 0: of the one there is; limit 0: as many as usual. Bounded in number and bytes: *more_r if
- * some follow. */
+/* What answers somebody who asks: those behind an offset, oldest first, or with UINT64_MAX the
+ * newest. epoch 0: of the one there is; limit 0: as many as usual. Bounded in number and bytes:
+ * *more_r if some follow. */
 #define HISTORY_QUERY_LIMIT 100 /* as many as usual */
 #define HISTORY_QUERY_MAX 1000
 #define HISTORY_QUERY_BYTES (1u << 20) /* one message is always there */

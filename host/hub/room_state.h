@@ -1,5 +1,5 @@
-/* room_state: what handlers keep with a room: some bytes and a version, which a commit replaces that
- * names the version it was made from.
+/* room_state: what handlers keep with a room: some bytes and a version, which a commit replaces
+ * that names the version it was made from.
  *
  * A commit with another version is undone. Where its event can be given again it is, at once or
  * behind the others of which that came to pass: of these one at a time has the room's turn, and
@@ -97,7 +97,8 @@ static inline uint64_t room_state_version(const struct room_state *state)
 
 /* Called before a commit is applied, of this event (NULL: of none that can be given again). An old
  * version, or the turn of another event, spoils it with COMMIT_E_ROOM_STATE; so does what is beyond
- * the bound, with COMMIT_E_ROOM_STATE_BYTES. Else what it sets has memory, and it is applied next. */
+ * the bound, with COMMIT_E_ROOM_STATE_BYTES. Else what it sets has memory, and it is applied next.
+ */
 void room_state_check(struct mount *m, struct commit *c, const struct event_held *h);
 /* Applies a command of the kind COMMAND_SET_ROOM. */
 struct command;

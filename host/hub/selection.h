@@ -1,6 +1,6 @@
-/* selection: whom a command is for where that is more than one room, or somebody is left out: rooms,
- * and of their members not these connections, not those users, not who is in those rooms. Written
- * down in a commit, and read again when that is applied. */
+/* selection: whom a command is for where that is more than one room, or somebody is left out:
+ * rooms, and of their members not these connections, not those users, not who is in those rooms.
+ * Written down in a commit, and read again when that is applied. */
 #ifndef TOVA_HUB_SELECTION_H
 #define TOVA_HUB_SELECTION_H
 

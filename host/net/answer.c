@@ -29,8 +29,8 @@ static char *answer_head(const struct conn *c, int status, struct span lines, co
 	answer_date(date, sizeof date);
 	int n = asprintf(
 		&head,
-		"HTTP/1.1 %d %s\r\nDate: %s\r\nServer: tova-host\r\nX-Content-Type-Options: nosniff\r\n"
-		"%.*s%sConnection: %s\r\n\r\n",
+		"HTTP/1.1 %d %s\r\nDate: %s\r\nServer: tova-host\r\nX-Content-Type-Options: "
+		"nosniff\r\n%.*s%sConnection: %s\r\n\r\n",
 		status, request_status_text(status), date, (int)lines.n, lines.n > 0 ? lines.p : "",
 		body, c->keep_alive ? "keep-alive" : "close");
 	return n < 0 ? NULL : head;

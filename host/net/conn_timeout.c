@@ -109,7 +109,8 @@ static void conn_timeout_close_unanswered(struct conn *c)
 {
 	char remote[ADDRESS_TEXT];
 	LOG(c->conns->loop->log, LOG_NOTICE, LOG_CONN_CLOSE,
-	    "answers are not waited for: its handler needs longer than --close-timeout for earlier messages",
+	    "answers are not waited for: its handler needs longer than --close-timeout for "
+	    "earlier messages",
 	    LOG_STR("remote", conn_remote_text(c, remote)));
 	conn_echo_close(c);
 }

@@ -67,7 +67,8 @@ static void conns_budget_check_pass(struct conns *s, struct budget *b)
 		conn_budget_leave(c);
 		conn_fail(
 			c, CONN_END_LIMIT, CLOSE_TRY_LATER,
-			"a message that does not come on, while others wait for its memory (--hold-bytes)");
+			"a message that does not come on, while others wait for its memory "
+			"(--hold-bytes)");
 		conn_watch(c);
 	} else if (stalls || conn_input(c) == 0) {
 		conn_end_pass(c, b);

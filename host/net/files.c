@@ -218,7 +218,8 @@ static void files_refuse(const struct files *f, struct conn *c, const struct req
 	else if (mount)
 		answer_refuse(
 			c, LOG_HTTP, r, 426, SPAN(UPGRADE_WANTED),
-			"there is no page here, this is a WebSocket address: connect to it with ws:// or wss://");
+			"there is no page here, this is a WebSocket address: connect to it with "
+			"ws:// or wss://");
 	else
 		answer_refuse(c, LOG_HTTP, r, 404, (struct span){0}, "there is no such page");
 }

@@ -167,8 +167,10 @@ static void listener_on_accept(void *ctx)
 				listeners_pause(
 					l->set,
 					l->set->crowd != NULL
-						? "as many requests as --api-connections allows: accepting is paused"
-						: "as many sockets as --max-connections allows: accepting is paused");
+						? "as many requests as --api-connections allows: "
+						  "accepting is paused"
+						: "as many sockets as --max-connections allows: "
+						  "accepting is paused");
 			return;
 		}
 		if (!listener_take(l))

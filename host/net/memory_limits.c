@@ -40,7 +40,8 @@ static void memory_limit_relieve(struct memory_limit *h, bool input)
 	if (c->state != CONN_OPEN || c->ended) { /* nobody above waits for what it still gets */
 		conn_cut(
 			c,
-			"connection cut: it has ended, and holds most where --max-buffered is reached");
+			"connection cut: it has ended, and holds most where --max-buffered is "
+			"reached");
 		return;
 	}
 	if (ops->memory_limit(c)) {

@@ -1,5 +1,5 @@
-/* outq_notes: what waits for a peer whose socket is full, in memory of its own, so that messages can
- * be given up.
+/* outq_notes: what waits for a peer whose socket is full, in memory of its own, so that messages
+ * can be given up.
  *
  * An output queue becomes one when its socket is full, and is one until it is empty. What is kept
  * stays in its order, and whole. Messages that are treated alike and follow each other are one

@@ -41,7 +41,8 @@ static int api_command_status(enum commit_error error)
 	}
 }
 
-/* Names that are nobody's are told apart from those that nobody was reached by: --url of tova-ctl. */
+/* Names that are nobody's are told apart from those that nobody was reached by: --url of tova-ctl.
+ */
 static void api_command_done(struct api_call *call, const struct mount *m)
 {
 	char text[128], head[48];

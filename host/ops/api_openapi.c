@@ -196,8 +196,8 @@ void api_openapi_answer(struct api_call *call)
 	api_openapi_raw(
 		o,
 		"{'openapi':'3.1.0','info':{'title':'tova-host','version':'" TOVA_VERSION
-		"','description':'Commands for connections and rooms, what there is, and what operators do. "
-		"A scope is what a --api-token is for; admin is for all.'},"
+		"','description':'Commands for connections and rooms, what there is, and what "
+		"operators do. A scope is what a --api-token is for; admin is for all.'},"
 		"'security':[{'token':[]}],'paths':{");
 	for (const struct api_route *r = call->routes; r < call->routes + call->n_routes; r++) {
 		if (!api_openapi_shown(call, r) || !api_openapi_is_first(call, r))

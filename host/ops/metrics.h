@@ -4,7 +4,8 @@
 
 #include "ops/api_call.h"
 
-/* GET /metrics. One metric after the other while they are sent, so that no scrape holds the loop up. */
+/* GET /metrics. One metric after the other while they are sent, so that no scrape holds the loop
+ * up. */
 void metrics_answer(struct api_call *call);
 
 #endif

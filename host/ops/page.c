@@ -80,7 +80,8 @@ void page_admin_url(struct api_call *call)
 	char url[512];
 	if (!manage->admin_url(manage->ctx, url, sizeof url)) {
 		api_call_refuse(call, 404,
-				"there is no admin page: the host runs without --admin at an ADDR:PORT");
+				"there is no admin page: the host runs without --admin at an "
+				"ADDR:PORT");
 		return;
 	}
 	struct codec_out *o = api_call_out(call);

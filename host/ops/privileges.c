@@ -86,7 +86,8 @@ bool privileges_find(struct privileges *p, const char *user, const char *group,
 	if (geteuid() != 0)
 		return privileges_fail(
 			option_r, "user", why, why_cap,
-			"only a host that root starts can become another user; start it as that user, without --user");
+			"only a host that root starts can become another user; start it as that "
+			"user, without --user");
 	return true;
 }
 

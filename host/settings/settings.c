@@ -150,8 +150,8 @@ static void settings_check_attach(struct settings_layer *layer)
 			 !(tls && layer->s.attach_client_ca != NULL))
 			settings_layer_error(
 				layer, &here, name,
-				"\"%.200s\" can be dialled from other machines; expected an address of this one, "
-				"--attach-token%s",
+				"\"%.200s\" can be dialled from other machines; expected an "
+				"address of this one, --attach-token%s",
 				url, tls ? " or --attach-client-ca" : "");
 	}
 }
@@ -211,7 +211,8 @@ static void settings_check_scripts(struct settings_layer *layer, const struct se
 		else if (any && layer->s.script_binary)
 			settings_layer_error(
 				layer, &here, scoped->row->name,
-				"\"%.200s\" says what a line is, and with --script-binary there are none; expected one of both",
+				"\"%.200s\" says what a line is, and with --script-binary there "
+				"are none; expected one of both",
 				scoped->value);
 	}
 }
@@ -226,7 +227,8 @@ static void settings_check_listen(struct settings_layer *layer, enum settings_do
 		if (listens->items[i].proxy && layer->s.trusted_proxy.n == 0)
 			settings_layer_error(
 				layer, &here, settings_door_option(door),
-				"\"%.200s\" needs --trusted-proxy, with the addresses of those who may send a PROXY header",
+				"\"%.200s\" needs --trusted-proxy, with the addresses of those "
+				"who may send a PROXY header",
 				listens->items[i].text);
 }
 
@@ -278,7 +280,8 @@ static void settings_check_tls(struct settings_layer *layer)
 	if (s->tls_cert.n > 0 && speaking == 0)
 		settings_layer_error(
 			layer, &here, option_table[OPTION_ID_tls_cert].name,
-			"nothing speaks TLS; expected --listen with a TCP address, or with unix:PATH,tls");
+			"nothing speaks TLS; expected --listen with a TCP address, or with "
+			"unix:PATH,tls");
 	if (s->tls_key.n > 0 && s->tls_key.n != s->tls_cert.n)
 		settings_layer_error(layer, &here, option_table[OPTION_ID_tls_key].name,
 				     "given %zu times; expected as often as --tls-cert, %zu times",

@@ -19,7 +19,8 @@ const char *settings_token_parse(const char *text, struct settings_token *token_
 			settings_layer_normalise(at + 1, (size_t)(equals - at - 1), token_r->mount);
 
 		if (why != NULL)
-			return "names what is no mount; expected SCOPE@/PATH=FILE with letters, digits and . _ ~ / - in PATH";
+			return "names what is no mount; expected SCOPE@/PATH=FILE with letters, "
+			       "digits and . _ ~ / - in PATH";
 		n = (size_t)(at - text);
 	}
 	for (token_r->scope = 0; token_r->scope < 3; token_r->scope++)
@@ -56,7 +57,8 @@ static const char *settings_api_health_error(const char *text)
 	for (const char *p = text; *p != '\0'; p++)
 		good = good && isgraph((unsigned char)*p) && strchr("?#%", *p) == NULL;
 	return good ? NULL
-		    : "is no path; expected one that begins with /, of at most 255 visible characters, such as /health";
+		    : "is no path; expected one that begins with /, of at most 255 visible "
+		      "characters, such as /health";
 }
 
 const char *settings_api_error(const struct option_row *row, const char *text)
@@ -91,8 +93,8 @@ static void settings_api_check_address(struct settings_layer *layer, enum settin
 	    !settings_is_loopback(listen->host))
 		settings_layer_error(
 			layer, &here, settings_door_option(door),
-			"\"%.200s\" can be reached from other machines; expected an address of this one, such as "
-			"127.0.0.1:PORT, or --api-token",
+			"\"%.200s\" can be reached from other machines; expected an address of "
+			"this one, such as 127.0.0.1:PORT, or --api-token",
 			listen->text);
 }
 
@@ -116,8 +118,9 @@ static void settings_api_check_token(struct settings_layer *layer, const struct 
 }
 
 /* Each names a mount that there is, and they are not too many. */
-static void settings_api_check_token_list(struct settings_layer *layer, const struct option_row *row,
-			     const struct settings_list *list)
+static void settings_api_check_token_list(struct settings_layer *layer,
+					  const struct option_row *row,
+					  const struct settings_list *list)
 {
 	static const struct settings_place here = {NULL, 0};
 
@@ -141,7 +144,8 @@ void settings_api_check(struct settings_layer *layer)
 			settings_api_check_address(layer, door, &listens->items[i]);
 	}
 	settings_api_check_token_list(layer, &option_table[OPTION_ID_api_token], &s->api_token);
-	settings_api_check_token_list(layer, &option_table[OPTION_ID_attach_token], &s->attach_token);
+	settings_api_check_token_list(layer, &option_table[OPTION_ID_attach_token],
+				      &s->attach_token);
 	if (s->api_token.n > 0 && s->api.n == 0 && s->admin.n == 0)
 		settings_layer_error(layer, &here, option_table[OPTION_ID_api_token].name,
 				     "\"%.200s\" needs --api or --admin", s->api_token.items[0]);

@@ -261,7 +261,8 @@ static void settings_config_read_handlers(struct settings_layer *layer, const ch
 	}
 	if (!any)
 		settings_layer_error(layer, &at, "mount",
-				     "has no handler; expected plugin, worker, attach, script or script-dir");
+				     "has no handler; expected plugin, worker, attach, script or "
+				     "script-dir");
 	setting = config_setting_get_member(group, PLUGIN_SET->name);
 	if (setting == NULL || mount == NULL)
 		return;
@@ -364,7 +365,8 @@ static void settings_config_read_root(struct settings_layer *layer, const char *
 		else if (row->group == OPTION_MOUNT)
 			settings_layer_error(
 				layer, &at, name,
-				"belongs in a mount, such as mount = ( { path = \"/chat\"; plugin = \"chat.so\"; } )");
+				"belongs in a mount, such as mount = ( { path = \"/chat\"; plugin "
+				"= \"chat.so\"; } )");
 		else
 			settings_config_read_value(layer, path, row, setting);
 	}

@@ -135,7 +135,8 @@ const char *settings_layer_normalise(const char *raw, size_t n,
 		if (i == segment)
 			continue;
 		if (i - segment <= 2 && strspn(raw + segment, ".") >= i - segment)
-			return "is not a mount; expected no segment . or .., which no request can reach";
+			return "is not a mount; expected no segment . or .., which no request can "
+			       "reach";
 		dst[len++] = '/';
 		memcpy(dst + len, raw + segment, i - segment);
 		len += i - segment;

@@ -144,12 +144,14 @@ static const char *settings_listen_address(struct settings_layer *layer, const c
 		said_r->unix_path = settings_layer_keep(layer, address + 5, n - 5);
 	} else if (strncmp(address, "systemd:", 8) == 0) {
 		if (n == 8 || n - 8 > SETTINGS_GIVEN_MAX)
-			return "names no socket; expected what FileDescriptorName= says in the .socket unit behind systemd:";
+			return "names no socket; expected what FileDescriptorName= says in the "
+			       ".socket unit behind systemd:";
 		said_r->given = settings_layer_keep(layer, address + 8, n - 8);
 	} else {
 		if (!settings_listen_split_address(address, host, &said_r->port))
-			return "is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT, PORT, unix:PATH or "
-			       "systemd:NAME, and ,tls, ,tls=NAME, ,plain or ,proxy behind it or not";
+			return "is not an address; expected ADDR:PORT with a numeric address, "
+			       "[ADDR6]:PORT, PORT, unix:PATH or systemd:NAME, and ,tls, "
+			       ",tls=NAME, ,plain or ,proxy behind it or not";
 		said_r->host = settings_layer_keep(layer, host, strlen(host));
 	}
 	return NULL;

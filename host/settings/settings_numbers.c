@@ -134,7 +134,8 @@ static void settings_numbers_integer(struct numbers *r, size_t n, int base)
 		if (r->dst == NULL)
 			settings_layer_error(
 				r->layer, &at, r->name[0] != '\0' ? r->name : NULL,
-				"%.*s is out of range for a whole number; expected %lld to %lld, or a string in quotes",
+				"%.*s is out of range for a whole number; expected %lld to %lld, "
+				"or a string in quotes",
 				n < 100 ? (int)n : 100, r->p, (long long)INT64_MIN,
 				(long long)INT64_MAX);
 		settings_numbers_pass(r, whole);

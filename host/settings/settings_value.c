@@ -99,13 +99,14 @@ void settings_value_handler(struct settings_layer *layer, struct settings_mount 
 	if (!settings_value_has_room(mount, row))
 		settings_layer_error(
 			layer, at, row->name,
-			"\"%.200s\": the mount %s already has a handler; expected one handler per mount",
+			"\"%.200s\": the mount %s already has a handler; expected one handler per "
+			"mount",
 			value, mount->path);
 	else if (row == &option_table[OPTION_ID_attach] && !settings_listen_is_url(value))
 		settings_layer_error(
 			layer, at, row->name,
-			"\"%.200s\" is no URL for workers; expected ipc:// and an absolute path, or tcp:// or tls+tcp:// and ADDR:PORT "
-			"with a numeric address",
+			"\"%.200s\" is no URL for workers; expected ipc:// and an absolute path, "
+			"or tcp:// or tls+tcp:// and ADDR:PORT with a numeric address",
 			value);
 	else
 		*settings_layer_handler_field(mount, row) =

@@ -122,5 +122,6 @@ const char *authority_pattern_error(const char *pattern)
 		host.p += 2, host.n -= 2;
 	if (ok && authority_is_name(host))
 		return NULL;
-	return "expected a name or an address without a port, such as example.com, *.example.com, 192.0.2.1 or [::1]";
+	return "expected a name or an address without a port, such as example.com, *.example.com, "
+	       "192.0.2.1 or [::1]";
 }

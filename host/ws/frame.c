@@ -370,7 +370,8 @@ static enum frame_status frame_inflate_more(struct frame_reader *r,
 	if (status == INFLATE_FAR)
 		return frame_bad(
 			r, out, CLOSE_BAD_DATA,
-			"compressed data that refers to what is not kept: see --deflate-takeover, --deflate-memory");
+			"compressed data that refers to what is not kept: see --deflate-takeover, "
+			"--deflate-memory");
 	if (status == INFLATE_NO_MEMORY)
 		return frame_bad(r, out, CLOSE_INTERNAL, "out of memory");
 	return status == INFLATE_BAD ? frame_bad(r, out, CLOSE_BAD_DATA,

@@ -172,7 +172,8 @@ static enum proxy_status proxy_read_v2(struct proxy_header *h, const uint8_t *by
 	if (!local && family != 0 && family != 0x11 && family != 0x21 && family != 0x31)
 		return proxy_bad(
 			why_r,
-			"PROXY header of something other than streams over IPv4, IPv6 or Unix sockets");
+			"PROXY header of something other than streams over IPv4, IPv6 or Unix "
+			"sockets");
 	if (len < PROXY_V2_HEAD)
 		return PROXY_MORE;
 	size_t whole = PROXY_V2_HEAD + (size_t)proxy_u16(bytes + 14);

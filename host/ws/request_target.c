@@ -45,13 +45,15 @@ static const struct {
 } STRANGERS[] = {
 	/* RFC 8446 5.1: a record of a handshake */
 	{1, "\x16",
-	 "TLS at a port that speaks plain HTTP: say ws:// or http:// here, or give the port TLS (--listen ...,tls)"},
+	 "TLS at a port that speaks plain HTTP: say ws:// or http:// here, or give the port TLS "
+	 "(--listen ...,tls)"},
 	{6, "PROXY ", STRANGER_PROXY},
 	/* version 2, behind the two empty lines that it begins with */
 	{8, "\0\r\nQUIT\n", STRANGER_PROXY},
 	/* the greeting of SP, which nng and what speaks like it begin with */
 	{4, "\0SP\0",
-	 "a worker's protocol (nng) at a port for clients: workers dial the URL of --attach, or that in their TOVA_URL"},
+	 "a worker's protocol (nng) at a port for clients: workers dial the URL of --attach, or "
+	 "that in their TOVA_URL"},
 };
 
 /* What such a peer is told; NULL: it is none that is known. */
@@ -97,7 +99,8 @@ bool request_line_parse(struct request *r, struct request_cursor *c, struct requ
 	if (p < c->end && (*p != ' ' || r->target.n == 0))
 		return request_refuse(
 			c, 400,
-			"request target with a character that must be escaped, or without a version behind it");
+			"request target with a character that must be escaped, or without a "
+			"version behind it");
 	if (p < c->end)
 		p++;
 	for (size_t i = 0; i < sizeof(version) - 1; i++, p++) {

@@ -104,8 +104,10 @@ int upgrade_check(const struct request *r, const char **why_r)
 	if (!r->wants_upgrade) {
 		*why_r =
 			r->minor < 1
-				? "a WebSocket handshake in HTTP/1.0: a proxy on the way may speak no more than that"
-				: "no Upgrade to websocket, or Connection does not name it: a proxy on the way may have taken the header";
+				? "a WebSocket handshake in HTTP/1.0: a proxy on the way may "
+				  "speak no more than that"
+				: "no Upgrade to websocket, or Connection does not name it: a "
+				  "proxy on the way may have taken the header";
 		return 426;
 	}
 	status = upgrade_version_check(r, why_r);
@@ -313,14 +315,15 @@ const char *upgrade_origin_pattern_error(const char *pattern)
 	    upgrade_is_literal(pattern))
 		return NULL;
 	if (!upgrade_pattern_parse(pattern, &o) || strchr(pattern, ',') != NULL)
-		return "expected *, null or scheme://host[:port], such as https://example.com, https://*.example.com, file:// or "
-		       "moz-extension://*";
+		return "expected *, null or scheme://host[:port], such as https://example.com, "
+		       "https://*.example.com, file:// or moz-extension://*";
 	if (upgrade_is_star(o.host) && upgrade_default_port(o.scheme) == 0)
 		return NULL;
 	if (o.host.n > 2 && memcmp(o.host.p, "*.", 2) == 0)
 		o.host.p += 2, o.host.n -= 2;
 	return memchr(o.host.p, '*', o.host.n) == NULL
 		       ? NULL
-		       : "a * stands for sub-domains in front only, as in https://*.example.com, or for all "
-			 "hosts of a scheme that is not of the web, as in moz-extension://*";
+		       : "a * stands for sub-domains in front only, as in https://*.example.com, "
+			 "or for all hosts of a scheme that is not of the web, as in "
+			 "moz-extension://*";
 }

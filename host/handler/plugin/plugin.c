@@ -146,7 +146,8 @@ static bool plugin_instance_take_data(struct plugin_instance *from, struct plugi
 		return true;
 	snprintf(
 		why, cap,
-		"%s %s keeps %u bytes for each connection%s and %s %s keeps %u, and the new one has no migrate()",
+		"%s %s keeps %u bytes for each connection%s and %s %s keeps %u, and the new one "
+		"has no migrate()",
 		old->name, old->version, old->data_size,
 		(old->flags & TOVA_LOCAL_DATA) != 0 ? " with pointers in them" : "", new->name,
 		new->version, new->data_size);

@@ -5,7 +5,8 @@
 #include "ws/frame.h"
 
 /* A copy of each, with a NUL behind it that does not count. NULL without memory. */
-static tova_remembered *plugin_history_copy(const struct mount *m, const struct history_found *found)
+static tova_remembered *plugin_history_copy(const struct mount *m,
+					    const struct history_found *found)
 {
 	size_t n = found->to + 1 - found->from, size = n * sizeof(tova_remembered);
 	for (uint64_t offset = found->from; offset <= found->to; offset++)

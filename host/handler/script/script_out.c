@@ -135,7 +135,8 @@ static void script_out_relieve(struct script *x)
 	       script_out_held(longest) > 0)
 		script_fail(
 			longest,
-			"the unfinished lines of all scripts take a quarter of --max-buffered, and this one's is the longest");
+			"the unfinished lines of all scripts take a quarter of --max-buffered, "
+			"and this one's is the longest");
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */

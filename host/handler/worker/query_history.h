@@ -18,7 +18,8 @@ struct query_history {
 /* Appends "epoch", "first", "last", "complete", "more" and "messages", in which binary ones are in
  * base64. */
 void query_history(struct codec_out *o, struct mount *m, const struct query_history *q);
-/* Where the last message is that the commit at hand had a room remember; nothing if there is none. */
+/* Where the last message is that the commit at hand had a room remember; nothing if there is none.
+ */
 void query_kept(struct codec_out *o, const struct mount *m);
 
 #endif

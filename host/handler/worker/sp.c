@@ -41,7 +41,8 @@ bool sp_timed_out(const struct sp_pipe *p)
 static const char *sp_other_protocol(const uint8_t *said)
 {
 	if (said[0] == 0x16)
-		return "the peer speaks TLS, which this URL does not; one that begins with tls+tcp:// does";
+		return "the peer speaks TLS, which this URL does not; one that begins with "
+		       "tls+tcp:// does";
 	if (said[0] >= 'A' && said[0] <= 'Z')
 		return "the peer does not speak nng's PAIR0; it may be a client that speaks HTTP";
 	return "the peer does not speak nng's PAIR0";

@@ -190,7 +190,8 @@ static void supervisor_child_log_death(struct child *c, int status)
 	supervisor_child_hub(c)->loop->stats.worker_deaths++;
 	if (!loops || !c->crash_said)
 		LOG(supervisor_child_hub(c)->log, loops ? LOG_ERROR : LOG_WARN, LOG_WORKER,
-		    loops ? "a worker keeps dying; it is started again ever more rarely, and this is not said again"
+		    loops ? "a worker keeps dying; it is started again ever more rarely, and this "
+			    "is not said again"
 			  : "a worker died",
 		    LOG_STR("mount", c->pool->base.mount->path), LOG_STR("worker", c->name),
 		    LOG_STR("how", text),

@@ -185,7 +185,8 @@ static void suspect_dying(struct pool *p, uint64_t now)
 	p->record_raised = now;
 	if (p->record == 0) {
 		LOG(p->base.mount->hub->log, LOG_WARN, LOG_WORKER,
-		    "workers die again and again: events of connections that are new are delivered one by one for now",
+		    "workers die again and again: events of connections that are new are "
+		    "delivered one by one for now",
 		    LOG_STR("mount", p->base.mount->path));
 		p->record = SUSPECT_RECORD;
 		suspect_sort(p);
@@ -220,7 +221,8 @@ static bool suspect_is_bad_deploy(struct pool *p, const struct event_held *e)
 		return false;
 	if (!p->bad_said)
 		LOG(p->base.mount->hub->log, LOG_ERROR, LOG_QUARANTINE,
-		    "workers die whatever they are given: nothing more is quarantined, events wait for workers that live",
+		    "workers die whatever they are given: nothing more is quarantined, events "
+		    "wait for workers that live",
 		    LOG_STR("mount", p->base.mount->path));
 	p->bad_said = true;
 	return true;

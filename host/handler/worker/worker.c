@@ -36,7 +36,8 @@ static void worker_take_overdue(struct worker *w, struct event_held *e)
 {
 	struct pool *p = w->pool;
 	LOG(p->base.mount->hub->log, LOG_WARN, LOG_WORKER,
-	    "an event was not acknowledged within --handler-timeout; its worker, which settles others, finishes those and is ended",
+	    "an event was not acknowledged within --handler-timeout; its worker, which settles "
+	    "others, finishes those and is ended",
 	    LOG_STR("mount", p->base.mount->path), LOG_STR("worker", w->name),
 	    LOG_STR("event", event_name(e->event.kind)), LOG_U64("seq", e->event.sequence));
 	delivery_end_run(p->base.mount, e, true);
@@ -326,7 +327,8 @@ static bool worker_listen(struct pool *p, const struct worker_settings *set, boo
 		.strangers_each = POOL_STRANGERS_EACH,
 		.strangers_bytes = POOL_STRANGERS_BYTES,
 		.crowd =
-			"many peers at an attach URL have not said hello: the oldest gives way to each new one",
+			"many peers at an attach URL have not said hello: the oldest gives way to "
+			"each new one",
 		.user = DESCRIPTORS_WORKER,
 		.tls_cert = set->attach_cert,
 		.tls_key = set->attach_key,

@@ -86,7 +86,8 @@ bool worker_reload_certificates(struct mount *m, const struct worker_settings *s
 const char *worker_kind(const struct mount *m);
 const char *worker_what(const struct mount *m);
 unsigned worker_count(const struct mount *m);
-/* Those that take events, are on their way to, finish what they have, and wait to be started again. */
+/* Those that take events, are on their way to, finish what they have, and wait to be started again.
+ */
 struct worker_states {
 	unsigned starting, ready, draining, down;
 };
