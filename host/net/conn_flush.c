@@ -138,19 +138,28 @@ static bool conn_flush_is_corked(const struct conn *c, bool wait)
 	return c->corked && wait && c->state == CONN_OPEN && c->out.bytes < CONN_CORK_MAX;
 }
 
+/* The next one; NULL: it was put back at the end of the ring. */
+static inline struct conn *conn_flush_next(struct conns *s, bool wait)
+{
+	struct conn *c = conns_pop_dirty(s);
+	if (conn_flush_is_corked(c, wait)) {
+		conns_push_dirty(s, c);
+		return NULL;
+	}
+	c->dirty = false;
+	return c;
+}
+
 /* Of the next ones each is flushed, or put back at the end of the ring. Returns how many were. */
 static uint32_t conns_flush_each(struct conns *s, uint32_t n, bool wait)
 {
 	uint32_t back = 0;
 	while (n-- > 0) {
-		struct conn *c = conns_pop_dirty(s);
-		if (conn_flush_is_corked(c, wait)) {
-			conns_push_dirty(s, c);
+		struct conn *c = conn_flush_next(s, wait);
+		if (c != NULL)
+			conn_flush(c);
+		else
 			back++;
-			continue;
-		}
-		c->dirty = false;
-		conn_flush(c);
 	}
 	return back;
 }
@@ -191,14 +200,12 @@ static uint32_t conns_flush_many(struct conns *s, uint32_t n, bool wait)
 {
 	uint32_t back = 0;
 	while (n-- > 0 && s->uring.n < URING_MAX) {
-		struct conn *c = conns_pop_dirty(s);
-		const struct slice *only = outq_only(&c->out);
-		if (conn_flush_is_corked(c, wait)) {
-			conns_push_dirty(s, c);
+		struct conn *c = conn_flush_next(s, wait);
+		if (c == NULL) {
 			back++;
 			continue;
 		}
-		c->dirty = false;
+		const struct slice *only = outq_only(&c->out);
 		if (c->state == CONN_DEAD || c->broken != 0 || only == NULL || conn_tls(c) != NULL)
 			uring_skip(&s->uring, c);
 		else

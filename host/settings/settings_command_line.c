@@ -54,6 +54,18 @@ static void settings_command_line_missing(struct settings_layer *layer,
 
 /* Each of these takes the argument at i and returns how many arguments it used. */
 
+/* The value is the argument behind the option. Returns how many arguments that was. */
+static int settings_command_line_read_next(struct settings_layer *layer,
+					   const struct option_row *row, int i)
+{
+	if (i + 1 >= layer->source->argc) {
+		settings_command_line_missing(layer, row);
+		return 1;
+	}
+	settings_value_apply(layer, row, layer->source->argv[i + 1], &HERE);
+	return 2;
+}
+
 static int settings_command_line_read_long(struct settings_layer *layer, int i)
 {
 	const char *argument = layer->source->argv[i] + 2, *equals = strchr(argument, '=');
@@ -77,12 +89,7 @@ static int settings_command_line_read_long(struct settings_layer *layer, int i)
 		settings_value_apply(layer, row, equals != NULL ? equals + 1 : NULL, &HERE);
 		return 1;
 	}
-	if (i + 1 >= layer->source->argc) {
-		settings_command_line_missing(layer, row);
-		return 1;
-	}
-	settings_value_apply(layer, row, layer->source->argv[i + 1], &HERE);
-	return 2;
+	return settings_command_line_read_next(layer, row, i);
 }
 
 static const struct option_row *settings_command_line_find_letter(char letter)
@@ -111,12 +118,7 @@ static int settings_command_line_read_short(struct settings_layer *layer, int i)
 			settings_value_apply(layer, row, p + 1, &HERE);
 			return 1;
 		}
-		if (i + 1 >= layer->source->argc) {
-			settings_command_line_missing(layer, row);
-			return 1;
-		}
-		settings_value_apply(layer, row, layer->source->argv[i + 1], &HERE);
-		return 2;
+		return settings_command_line_read_next(layer, row, i);
 	}
 	return 1;
 }

@@ -76,18 +76,25 @@ static int plugin_host_with_key(const struct plugin *p, const tova_payload *payl
 								     : added);
 }
 
+/* May a message be sent now, and is it one? 0: yes. */
+static inline int plugin_host_check_payload(struct plugin *p, const tova_payload *payload)
+{
+	int refused = plugin_host_check(p, true);
+	return refused != 0 || abi_payload_ok(payload)
+		       ? refused
+		       : plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+}
+
 static int plugin_host_send(tova_mount *m, tova_ws ws, const tova_payload *payload)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = plugin_host_check(p, true);
-	if (refused != 0)
-		return refused;
-	if (!abi_payload_ok(payload))
-		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
-	return plugin_host_with_key(p, payload,
-				    commit_send(p->commit, plugin_host_local_id(p, ws),
-						payload->kind == TOVA_BINARY, payload->data,
-						payload->len));
+	int refused = plugin_host_check_payload(p, payload);
+	return refused != 0
+		       ? refused
+		       : plugin_host_with_key(p, payload,
+					      commit_send(p->commit, plugin_host_local_id(p, ws),
+							  payload->kind == TOVA_BINARY,
+							  payload->data, payload->len));
 }
 
 static int plugin_host_join(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
@@ -133,26 +140,23 @@ static int plugin_host_leave(tova_mount *m, tova_ws ws, const char *room, size_t
 static int plugin_host_broadcast(tova_mount *m, const tova_payload *payload, tova_ws exclude)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = plugin_host_check(p, true);
-	if (refused != 0)
-		return refused;
-	if (!abi_payload_ok(payload))
-		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
-	return plugin_host_with_key(p, payload,
-				    commit_broadcast(p->commit, payload->kind == TOVA_BINARY,
-						     payload->data, payload->len,
-						     plugin_host_local_id(p, exclude)));
+	int refused = plugin_host_check_payload(p, payload);
+	return refused != 0
+		       ? refused
+		       : plugin_host_with_key(p, payload,
+					      commit_broadcast(p->commit,
+							       payload->kind == TOVA_BINARY,
+							       payload->data, payload->len,
+							       plugin_host_local_id(p, exclude)));
 }
 
 static int plugin_host_broadcast_to(tova_mount *m, const char *room, size_t room_len,
 				    const tova_payload *payload, tova_ws exclude)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = plugin_host_check(p, true);
+	int refused = plugin_host_check_payload(p, payload);
 	if (refused != 0)
 		return refused;
-	if (!abi_payload_ok(payload))
-		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	int result = plugin_host_with_key(
 		p, payload,
 		commit_broadcast_to(p->commit, (struct span){room, room_len},
@@ -217,11 +221,9 @@ static int plugin_host_broadcast_among(tova_mount *m, const tova_among *among,
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
 	struct selection s;
-	int refused = plugin_host_check(p, true);
+	int refused = plugin_host_check_payload(p, payload);
 	if (refused != 0)
 		return refused;
-	if (!abi_payload_ok(payload))
-		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	if (plugin_host_selection(p, among, &s) == NULL)
 		return TOVA_E_LIMIT;
 	int result = plugin_host_with_key(

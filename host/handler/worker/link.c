@@ -75,19 +75,13 @@ void link_cut(struct worker *w, const char *why, bool death)
 void link_retire(struct worker *w)
 {
 	struct pool *p = w->pool;
-	struct event_queue queue = TAILQ_HEAD_INITIALIZER(queue);
-	struct event_held *e;
 	w->state = WORKER_DRAINING;
 	if (p->isolating == w)
 		p->isolating = NULL;
 	w->isolating = false;
 	/* Events that were not delivered yet go to others now; those under way are the worker's to
 	 * finish. */
-	TAILQ_CONCAT(&queue, &w->queue, link);
-	while ((e = TAILQ_FIRST(&queue)) != NULL) {
-		TAILQ_REMOVE(&queue, e, link);
-		pool_give(&p->base, e);
-	}
+	pool_give_all(p, &w->queue);
 }
 
 void link_drain(struct worker *w)

@@ -96,8 +96,5 @@ void pool_redeliver(struct worker *w, enum pool_end end)
 		else
 			pool_give(&p->base, e);
 	}
-	while ((e = TAILQ_FIRST(&queue)) != NULL) {
-		TAILQ_REMOVE(&queue, e, link);
-		pool_give(&p->base, e);
-	}
+	pool_give_all(p, &queue);
 }

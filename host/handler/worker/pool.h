@@ -267,6 +267,8 @@ void pool_settle_empty(struct pool *p, struct event_held *e, enum handler_result
 
 /* For handler_ops: the event is the pool's until it is settled, or withdrawn. */
 void pool_give(struct handler *h, struct event_held *e);
+/* Those of a queue, which is empty then but for those that come back to it. */
+void pool_give_all(struct pool *p, struct event_queue *from);
 /* What waits for a worker, if there is one now. */
 void pool_assign(struct pool *p);
 /* It is given again in so many ms. */

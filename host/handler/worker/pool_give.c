@@ -26,17 +26,21 @@ void pool_give(struct handler *h, struct event_held *e)
 		pool_pump(w);
 }
 
-void pool_assign(struct pool *p)
+void pool_give_all(struct pool *p, struct event_queue *from)
 {
-	struct event_queue waiting = TAILQ_HEAD_INITIALIZER(waiting);
+	struct event_queue all = TAILQ_HEAD_INITIALIZER(all);
 	struct event_held *e;
-	if (TAILQ_EMPTY(&p->unassigned) || route_choose(p) == NULL)
-		return;
-	TAILQ_CONCAT(&waiting, &p->unassigned, link);
-	while ((e = TAILQ_FIRST(&waiting)) != NULL) {
-		TAILQ_REMOVE(&waiting, e, link);
+	TAILQ_CONCAT(&all, from, link);
+	while ((e = TAILQ_FIRST(&all)) != NULL) {
+		TAILQ_REMOVE(&all, e, link);
 		pool_give(&p->base, e);
 	}
+}
+
+void pool_assign(struct pool *p)
+{
+	if (!TAILQ_EMPTY(&p->unassigned) && route_choose(p) != NULL)
+		pool_give_all(p, &p->unassigned);
 }
 
 void pool_retry(struct pool *p, struct event_held *e, uint64_t ms)

@@ -85,18 +85,12 @@ static bool suspect_may_take(struct pool *p, const struct worker *w, uint64_t no
 
 static void suspect_isolate(struct pool *p, struct worker *w)
 {
-	struct event_queue queue = TAILQ_HEAD_INITIALIZER(queue);
-	struct event_held *e;
 	w->isolating = true;
 	p->isolating = w;
 	p->spare_since = p->turn_began = 0;
 	p->spare_due = p->others_died = p->suspects_first = false;
 	/* What it was not given yet goes to others, if there are any. */
-	TAILQ_CONCAT(&queue, &w->queue, link);
-	while ((e = TAILQ_FIRST(&queue)) != NULL) {
-		TAILQ_REMOVE(&queue, e, link);
-		pool_give(&p->base, e);
-	}
+	pool_give_all(p, &w->queue);
 }
 
 static void suspect_release(struct pool *p)
@@ -168,10 +162,7 @@ static void suspect_sort(struct pool *p)
 			TAILQ_REMOVE(queues[i], e, link);
 			TAILQ_INSERT_TAIL(&untried, e, link);
 		}
-	while ((e = TAILQ_FIRST(&untried)) != NULL) {
-		TAILQ_REMOVE(&untried, e, link);
-		pool_give(&p->base, e);
-	}
+	pool_give_all(p, &untried);
 }
 
 /* A worker has died beside the suspects. Those who have a record and kill nevertheless make it
