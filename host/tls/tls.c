@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "base/check.h"
+#include "common/buffer.h"
 
 #define TLS_RECORD 16384	   /* plaintext bytes of the largest record (RFC 8446 5.1) */
 #define TLS_INPUT 65536		   /* ciphertext read at once */
@@ -22,18 +23,12 @@
 struct tls_io {
 	struct stats *stats;
 	BIO_METHOD *method;
-	BIO *bio;     /* of all connections: it has no state but this */
-	uint8_t *out; /* ciphertext on its way to the socket */
-	size_t out_len, out_cap;
+	BIO *bio;		  /* of all connections: it has no state but this */
+	struct buffer out;	  /* ciphertext on its way to the socket */
 	const struct tls *reader; /* whose the input is */
 	size_t in_at, in_len;
 	uint8_t in[TLS_INPUT];	    /* ciphertext on its way from the socket */
 	uint8_t record[TLS_RECORD]; /* plaintext of a record that is gathered from several pieces */
-};
-
-struct tls_waiting {
-	size_t at, len;
-	uint8_t bytes[];
 };
 
 enum tls_end { TLS_GOES_ON, TLS_CLOSED, TLS_BROKEN };
@@ -42,7 +37,7 @@ struct tls {
 	SSL *ssl; /* NULL: nothing has come yet */
 	struct tls_io *io;
 	struct tls_server *server;
-	struct tls_waiting *waiting; /* ciphertext that the socket did not take; NULL: none */
+	struct buffer waiting; /* ciphertext that the socket did not take */
 	char *subject;
 	const char *why;
 	int16_t stranger;      /* its first byte, if that is no TLS */
@@ -72,17 +67,9 @@ static int tls_bio_read(BIO *bio, char *bytes, int cap)
 static int tls_bio_write(BIO *bio, const char *bytes, int n)
 {
 	struct tls_io *io = BIO_get_data(bio);
-	size_t need = io->out_len + (size_t)n;
 	BIO_clear_retry_flags(bio);
-	if (need > io->out_cap) {
-		uint8_t *out = realloc(io->out, need * 2);
-		if (out == NULL)
-			return -1;
-		io->out = out;
-		io->out_cap = need * 2;
-	}
-	memcpy(io->out + io->out_len, bytes, (size_t)n);
-	io->out_len = need;
+	if (!buffer_append(&io->out, bytes, (size_t)n))
+		return -1;
 	return n;
 }
 
@@ -128,7 +115,7 @@ void tls_io_free(struct tls_io **io_p)
 		return;
 	BIO_free(io->bio);
 	BIO_meth_free(io->method);
-	free(io->out);
+	buffer_free(&io->out);
 	free(io);
 }
 
@@ -157,7 +144,7 @@ void tls_free(struct tls **t_p)
 		t->io->in_at = t->io->in_len = 0;
 	SSL_free(t->ssl);
 	tls_server_unref(&t->server);
-	free(t->waiting);
+	buffer_free(&t->waiting);
 	free(t->subject);
 	free(t);
 }
@@ -256,19 +243,10 @@ static bool tls_send(int fd, const uint8_t *bytes, size_t len, size_t *at, uint6
 
 static bool tls_keep(struct tls *t, const uint8_t *bytes, size_t len)
 {
-	size_t have = t->waiting != NULL ? t->waiting->len : 0;
-	struct tls_waiting *w =
-		have + len <= TLS_WAITING_MAX ? realloc(t->waiting, sizeof *w + have + len) : NULL;
-	if (w == NULL)
-		return tls_break(t, have + len <= TLS_WAITING_MAX
-					    ? "no memory for its output"
-					    : "the peer asks and does not listen");
-	if (have == 0)
-		w->at = 0;
-	CHECK(w->at <= have);
-	memcpy(w->bytes + have, bytes, len);
-	w->len = have + len;
-	t->waiting = w;
+	bool much = t->waiting.n + len > TLS_WAITING_MAX;
+	if (much || !buffer_append(&t->waiting, bytes, len))
+		return tls_break(t, much ? "the peer asks and does not listen"
+					 : "no memory for its output");
 	return true;
 }
 
@@ -276,27 +254,29 @@ static bool tls_keep(struct tls *t, const uint8_t *bytes, size_t len)
 static bool tls_flush(struct tls *t, int fd, uint64_t *sent_r)
 {
 	struct tls_io *io = t->io;
-	size_t at = 0, len = io->out_len;
-	io->out_len = 0;
-	if (len > 0 && t->waiting == NULL && !tls_send(fd, io->out, len, &at, sent_r))
+	const uint8_t *bytes = (const uint8_t *)io->out.p;
+	size_t at = 0, len = io->out.n;
+	buffer_drop(&io->out, len); /* it stays where it is until more is written */
+	if (len > 0 && t->waiting.n == 0 && !tls_send(fd, bytes, len, &at, sent_r))
 		return false;
-	return at == len || tls_keep(t, io->out + at, len - at);
+	return at == len || tls_keep(t, bytes + at, len - at);
 }
 
 /* What waits goes first. */
 static bool tls_drain(struct tls *t, int fd, uint64_t *sent_r)
 {
-	struct tls_waiting *w = t->waiting;
-	if (w == NULL)
+	struct buffer *w = &t->waiting;
+	size_t at = 0;
+	if (w->n == 0)
 		return true;
-	if (!tls_send(fd, w->bytes, w->len, &w->at, sent_r))
+	if (!tls_send(fd, (const uint8_t *)w->p, w->n, &at, sent_r))
 		return false;
-	if (w->at < w->len) {
+	buffer_drop(w, at);
+	if (w->n > 0) {
 		errno = EAGAIN;
 		return false;
 	}
-	free(w);
-	t->waiting = NULL;
+	buffer_free(w);
 	return true;
 }
 
@@ -341,7 +321,7 @@ ssize_t tls_write(struct tls *t, int fd, const struct iovec *iov, int n, uint64_
 		errno = EAGAIN;
 		return -1;
 	}
-	CHECK(t->io->out_len == 0); /* nothing of another connection's */
+	CHECK(t->io->out.n == 0); /* nothing of another connection's */
 	while (taken < TLS_BATCH && iov < end) {
 		const uint8_t *bytes = tls_gather(t->io, &iov, end, &at, &len);
 		if (len == 0)
@@ -349,7 +329,7 @@ ssize_t tls_write(struct tls *t, int fd, const struct iovec *iov, int n, uint64_
 		/* memory takes all: only a lack of it stops this */
 		if (SSL_write(t->ssl, bytes, (int)len) != (int)len) {
 			tls_diagnose(t);
-			t->io->out_len = 0;
+			buffer_drop(&t->io->out, t->io->out.n);
 			errno = EPROTO;
 			return -1;
 		}
@@ -360,23 +340,23 @@ ssize_t tls_write(struct tls *t, int fd, const struct iovec *iov, int n, uint64_
 
 bool tls_waits(const struct tls *t)
 {
-	return t->waiting != NULL;
+	return t->waiting.n > 0;
 }
 
 size_t tls_held(const struct tls *t)
 {
-	size_t out = t->waiting != NULL ? sizeof *t->waiting + t->waiting->len : 0;
+	size_t out = buffer_memory(&t->waiting);
 	return out + (t->ssl != NULL && SSL_has_pending(t->ssl) ? TLS_RECORD : 0);
 }
 
 void tls_finish(struct tls *t, int fd)
 {
 	uint64_t sent = 0;
-	if (!t->open || t->end == TLS_BROKEN || t->waiting != NULL)
+	if (!t->open || t->end == TLS_BROKEN || t->waiting.n > 0)
 		return;
 	if (SSL_shutdown(t->ssl) >= 0)
 		tls_flush(t, fd, &sent);
-	t->io->out_len = 0;
+	buffer_drop(&t->io->out, t->io->out.n);
 	ERR_clear_error();
 }
 
@@ -440,7 +420,7 @@ ssize_t tls_read(struct tls *t, int fd, void *bytes, size_t cap, size_t most)
 		if (n <= 0)
 			return n;
 	}
-	CHECK(io->reader == t && io->in_at <= io->in_len && io->out_len == 0);
+	CHECK(io->reader == t && io->in_at <= io->in_len && io->out.n == 0);
 	if (t->ssl != NULL || tls_begin(t)) {
 		got = tls_unseal(t, bytes, cap);
 		if (!tls_flush(t, fd, &sent) && t->end != TLS_BROKEN)
