@@ -38,9 +38,10 @@ static size_t codec_read_claim(struct reader *r, uint64_t n)
 struct field {
 	struct span key; /* NULL: the last */
 	uint16_t at;
-	uint16_t has; /* a bool that says that it is there; 0: none */
-	/* a bool that says that the number is none, which spoils only what it is for; 0: it spoils
-	 * the batch */
+	/* of a number: a bool that says that it is there; 0: none */
+	uint16_t has;
+	/* likewise a bool that says that the number is none, which spoils only what it is for; 0:
+	 * it spoils the batch */
 	uint16_t bad;
 	bool number; /* else text */
 };
@@ -80,14 +81,16 @@ static bool codec_read_field(struct json *j, struct span name, void *base,
 	if (f->key.p == NULL)
 		return false;
 	void *member = (char *)base + f->at;
+	if (!f->number) {
+		json_read_string(j, member);
+		return true;
+	}
 	if (f->has > 0)
 		*(bool *)((char *)base + f->has) = true;
 	if (f->bad > 0)
 		json_read_uint_or_skip(j, member, (bool *)((char *)base + f->bad));
-	else if (f->number)
-		json_read_uint(j, member);
 	else
-		json_read_string(j, member);
+		json_read_uint(j, member);
 	return true;
 }
 
@@ -269,14 +272,15 @@ static bool codec_read_command_member(struct reader *r, struct span name, struct
 		TEXT_FIELD(struct codec_command, "else", otherwise),
 		{.key = {0}},
 	};
+	if (codec_read_field(&r->j, name, t, fields))
+		return true;
 	if (span_eq(name, SPAN("exclude"))) {
 		codec_read_exclude(&r->j, t);
 	} else if (span_eq(name, SPAN("keep"))) {
 		t->has_keep = true;
 		json_read_bool(&r->j, &t->keep);
 	} else {
-		return codec_read_field(&r->j, name, t, fields) ||
-		       codec_read_more_member(r, name, t);
+		return codec_read_more_member(r, name, t);
 	}
 	return true;
 }
