@@ -118,6 +118,12 @@ const char *foreign_sign(const struct token *begin, const struct token *t, struc
 	if (t->kind == TOKEN_ASSIGN && (foreign_follows(begin, t, TOKEN_EQUAL, 2) ||
 					foreign_follows(begin, t, TOKEN_NOT_EQUAL, 2)))
 		return "there is no '===': == and != never convert";
+	if (t->kind == TOKEN_ASSIGN && (foreign_follows(begin, t, TOKEN_PERCENT, 1) ||
+					foreign_follows(begin, t, TOKEN_POWER, 2) ||
+					foreign_follows(begin, t, TOKEN_COALESCE, 2) ||
+					foreign_follows(begin, t, TOKEN_OR_OR, 2) ||
+					foreign_follows(begin, t, TOKEN_AND_AND, 2)))
+		return "there are +=, -=, *= and /=; else write x = x and the operator";
 	if (t->kind == TOKEN_PLUS && foreign_follows(begin, t, TOKEN_PLUS, 1))
 		return "'++' is not supported here: write n += 1, and \"{a}{b}\" for texts";
 	if (t == begin || t[-1].kind != TOKEN_MINUS ||

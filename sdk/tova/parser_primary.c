@@ -25,6 +25,9 @@ static struct node *parser_template(struct parser *p)
 		parser_append(p, &list, parser_leaf(p, NODE_STRING));
 		if (kind == TOKEN_STRING_FINISH || p->lost)
 			break;
+		if (parser_is(p, TOKEN_STRING_MIDDLE) || parser_is(p, TOKEN_STRING_FINISH))
+			parser_fault(p, p->t->at,
+				     "nothing stands between the braces; write \\{ for a brace");
 		parser_append(p, &list, parser_value(p));
 		if (!parser_is(p, TOKEN_STRING_MIDDLE) && !parser_is(p, TOKEN_STRING_FINISH)) {
 			parser_unexpected(p, "'}' and the rest of the string");
