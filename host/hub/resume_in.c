@@ -64,26 +64,18 @@ static void resume_on_control(struct hub *hub, struct session *s, char *text, si
 	char answer[TOVA_V1_MAX];
 	struct tova_v1_control control;
 	tova_v1_read(text, len, &control);
-	switch (control.kind) {
-	case TOVA_V1_GOT:
-		resume_on_got(hub, s, control.got);
-		break;
-	case TOVA_V1_PING:
-		resume_say(s, answer, tova_v1_pong(answer));
-		break;
-	case TOVA_V1_BYE:
-		access_ended_by(s, "client");
-		hub_close_session(s, CLOSE_GOING_AWAY, (struct span){0}, false);
-		break;
-	case TOVA_V1_JWT:
-		resume_on_jwt(hub, s, control.text);
-		break;
-	case TOVA_V1_BAD:
+	if (control.said & TOVA_V1_BAD)
 		resume_break(hub, s, CLOSE_PROTOCOL,
 			     "a control message of tova.v1 is no JSON object");
-		break;
-	case TOVA_V1_NONE:
-		break;
+	if (control.said & TOVA_V1_GOT)
+		resume_on_got(hub, s, control.got);
+	if (control.said & TOVA_V1_JWT && !s->ended)
+		resume_on_jwt(hub, s, control.jwt);
+	if (control.said & TOVA_V1_PING && !s->ended)
+		resume_say(s, answer, tova_v1_pong(answer));
+	if (control.said & TOVA_V1_BYE && !s->ended) {
+		access_ended_by(s, "client");
+		hub_close_session(s, CLOSE_GOING_AWAY, (struct span){0}, false);
 	}
 }
 

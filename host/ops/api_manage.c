@@ -52,10 +52,7 @@ static bool api_manage_read(struct api_call *call, unsigned has, struct api_mana
 	if (body.n > 0) {
 		for (bool first = json_enter(&j, '{'); json_next_key(&j, &first, &key);)
 			api_manage_member(&j, key, has, a);
-		while (j.why == NULL && j.p < j.end && strchr(" \t\r\n", *j.p) != NULL)
-			j.p++;
-		if (j.why == NULL && j.p < j.end)
-			json_fail(&j, "something follows the object");
+		json_at_end(&j);
 	}
 	if (j.why != NULL) {
 		api_call_refuse(call, 400, "%s", j.why);

@@ -140,18 +140,18 @@ static void tova_v1_read_member(struct json *j, struct span key, struct tova_v1_
 	struct span skipped;
 	if (span_eq(key, SPAN("got"))) {
 		if (json_read_uint(j, &c->got))
-			c->kind = TOVA_V1_GOT;
+			c->said |= TOVA_V1_GOT;
 	} else if (span_eq(key, SPAN("token"))) {
 		if (!json_read_string(j, &text))
 			return;
 		char *at = (char *)(uintptr_t)text.p;
-		c->text = (struct span){at, json_unescape(&text, at)};
-		c->kind = TOVA_V1_JWT;
+		c->jwt = (struct span){at, json_unescape(&text, at)};
+		c->said |= TOVA_V1_JWT;
 	} else {
 		if (span_eq(key, SPAN("ping")))
-			c->kind = TOVA_V1_PING;
+			c->said |= TOVA_V1_PING;
 		else if (span_eq(key, SPAN("bye")))
-			c->kind = TOVA_V1_BYE;
+			c->said |= TOVA_V1_BYE;
 		json_skip(j, &skipped);
 	}
 }
@@ -160,14 +160,12 @@ void tova_v1_read(char *text, size_t len, struct tova_v1_control *control_r)
 {
 	struct json j = {.p = text, .end = text + len};
 	struct span key;
-	*control_r = (struct tova_v1_control){.kind = TOVA_V1_NONE};
+	*control_r = (struct tova_v1_control){.said = 0};
 	bool first = json_enter(&j, '{');
 	while (json_next_key(&j, &first, &key))
 		tova_v1_read_member(&j, key, control_r);
-	while (j.why == NULL && j.p < j.end && strchr(" \t\r\n", *j.p) != NULL)
-		j.p++;
-	if (j.why != NULL || j.p != j.end)
-		control_r->kind = TOVA_V1_BAD;
+	if (!json_at_end(&j))
+		*control_r = (struct tova_v1_control){.said = TOVA_V1_BAD};
 }
 
 /* --- what the host says ----------------------------------------------------------------------- */

@@ -36,19 +36,20 @@ void tova_v1_take(struct request *r, struct tova_v1_offer *offer_r);
 /* Is tova.v1 among the subprotocols? */
 bool tova_v1_is_offered(const struct request *r);
 
-enum tova_v1_kind {
-	TOVA_V1_BAD,  /* no JSON object, or a member of ours with a value that can not be */
-	TOVA_V1_NONE, /* nothing that we know: another version may */
-	TOVA_V1_GOT,
-	TOVA_V1_PING,
-	TOVA_V1_BYE,
-	TOVA_V1_JWT,
+/* What may stand in one control message, together. None of it: nothing that we know; another
+ * version may. */
+enum tova_v1_said {
+	TOVA_V1_BAD = 1 << 0, /* no JSON object, or a value that can not be; then it is alone */
+	TOVA_V1_GOT = 1 << 1,
+	TOVA_V1_JWT = 1 << 2,
+	TOVA_V1_PING = 1 << 3,
+	TOVA_V1_BYE = 1 << 4,
 };
 
 struct tova_v1_control {
-	enum tova_v1_kind kind;
-	uint64_t got;	  /* GOT: messages received so far */
-	struct span text; /* JWT: it; lies in the message */
+	unsigned said;	 /* bits of enum tova_v1_said */
+	uint64_t got;	 /* GOT: messages received so far */
+	struct span jwt; /* JWT: it; lies in the message */
 };
 
 /* Reads a client's control message, without its mark. The text is written to. */

@@ -72,6 +72,7 @@
 #define ipc_send tova__ipc_send
 #define ipc_tend tova__ipc_tend
 #define ipc_wait_ms tova__ipc_wait_ms
+#define json_at_end tova__json_at_end
 #define json_enter tova__json_enter
 #define json_escape tova__json_escape
 #define json_escape_piece tova__json_escape_piece

@@ -20,6 +20,13 @@ static inline void json_space(struct json *j)
 		j->p++;
 }
 
+bool json_at_end(struct json *j)
+{
+	json_space(j);
+	return j->why == NULL &&
+	       (j->p == j->end || json_fail(j, "something follows behind the value"));
+}
+
 static inline bool json_sees(struct json *j, char c)
 {
 	json_space(j);

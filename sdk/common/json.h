@@ -54,6 +54,8 @@ bool json_read_uint(struct json *j, uint64_t *value_r);
  * text around it. */
 bool json_read_uint_or_skip(struct json *j, uint64_t *value_r, bool *bad_r);
 bool json_read_bool(struct json *j, bool *value_r);
+/* Nothing but white space follows; else it fails. */
+bool json_at_end(struct json *j);
 /* Skips any value; *value_r (may be NULL) is its text. */
 bool json_skip(struct json *j, struct span *value_r);
 

@@ -101,12 +101,12 @@ static void read(const uint8_t *data, size_t size)
 	memcpy(text, data, size);
 	json_t *v = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
 	tova_v1_read(text, size, &control);
-	MUST(control.kind >= TOVA_V1_BAD && control.kind <= TOVA_V1_JWT);
-	MUST(control.kind != TOVA_V1_JWT ||
-	     (control.text.p >= text && control.text.p + control.text.n <= text + size));
+	MUST((control.said & TOVA_V1_BAD) == 0 || control.said == TOVA_V1_BAD);
+	MUST((control.said & TOVA_V1_JWT) == 0 ||
+	     (control.jwt.p >= text && control.jwt.p + control.jwt.n <= text + size));
 	if (v != NULL && !json_is_object(v))
-		MUST(control.kind == TOVA_V1_BAD);
-	if (control.kind == TOVA_V1_GOT && v != NULL)
+		MUST(control.said == TOVA_V1_BAD);
+	if (control.said & TOVA_V1_GOT && v != NULL)
 		MUST((uint64_t)json_integer_value(json_object_get(v, "got")) == control.got);
 	json_decref(v);
 	free(text);

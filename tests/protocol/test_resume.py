@@ -198,7 +198,24 @@ def test_control_messages(resuming):
     assert c.closed() == 1001
 
 
-@pytest.mark.parametrize("text", ["", "x", "[]", "{", '{"got":}', '{"got":-1}', '{"got":1.5}', '{"token":1}', '{"got":0}x', '"got"'])
+def test_several_members_of_a_control_message(resuming):
+    """Each is heeded, in whatever order they stand."""
+    for text in ('{"got":2,"ping":1}', '{"ping":1,"later":{"got":7},"got":2}'):
+        c = client(resuming)
+        for word in ("one", "two"):
+            c.send("send " + word)
+            assert c.recv() == word
+        c.settled()
+        c.ws.send_text("\1" + text)
+        c.until(lambda c: {"pong": 1} in c.said)
+        c.drop()
+        assert c.back(count=1)["resumed"] is False  # both are confirmed
+    c.ws.send_text('\1{"bye":1,"ping":1}')
+    assert json.loads(c.ws.recv_text()[1:]) == {"pong": 1}
+    assert c.closed() == 1001
+
+
+@pytest.mark.parametrize("text", ["", "x", "[]", "{", '{"ping":1}\0', '{"ping":1,"got":1e3}', '{"got":9007199254740992}', '{"got":}', '{"got":-1}', '{"got":1.5}', '{"token":1}', '{"got":0}x', '"got"'])
 def test_what_is_no_control_message_ends_the_session(resuming, text):
     c = client(resuming)
     c.ws.send_text("\1" + text)
