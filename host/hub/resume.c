@@ -160,10 +160,8 @@ struct session *resume_find(struct hub *hub, const struct mount *m,
 	*over_r = (struct resume_over){.code = 0};
 	if (t == NULL)
 		return NULL;
-	if (t->resume == NULL) {
-		const struct resume_end *e =
-			(const struct resume_end *)((const char *)t -
-						    offsetof(struct resume_end, token));
+	if (t->over) {
+		const struct resume_end *e = t->end;
 		if (e->mount == m)
 			*over_r = (struct resume_over){.code = e->code,
 						       .reason = {e->reason, e->reason_len}};

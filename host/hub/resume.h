@@ -55,7 +55,8 @@ TAILQ_HEAD(resume_list, resume);
 
 /* A session that somebody closed: who comes back in time hears of it. */
 struct resume_end {
-	struct resume_token token;
+	/* its client may not have seen the newest */
+	struct resume_token token, before;
 	const struct mount *mount;
 	uint64_t until; /* ms */
 	TAILQ_ENTRY(resume_end) link;

@@ -52,6 +52,7 @@ void resume_end_away(struct hub *hub, struct resume *r)
 void resume_end_free(struct resumes *all, struct resume_end *e)
 {
 	resume_token_forget(&all->tokens, &e->token);
+	resume_token_forget(&all->tokens, &e->before);
 	CHECK(all->n_ends > 0);
 	TAILQ_REMOVE(&all->ends, e, link);
 	all->n_ends--;
@@ -77,6 +78,15 @@ static bool resume_end_matters(const struct resume *r, uint16_t code)
 	return r->keeps && r->token.listed && code != CLOSE_ABNORMAL && (r->away || !again);
 }
 
+/* Who shows it is told of that end. */
+static void resume_end_take(struct resumes *all, struct resume_token *to,
+			    struct resume_token *from, struct resume_end *e)
+{
+	resume_token_move(&all->tokens, to, from);
+	to->over = true;
+	to->end = e;
+}
+
 void resume_end_note(struct hub *hub, struct session *s, uint16_t code, struct span reason)
 {
 	struct resume *r = session_resume(s);
@@ -92,8 +102,8 @@ void resume_end_note(struct hub *hub, struct session *s, uint16_t code, struct s
 				 .reason_len = (uint8_t)n};
 	if (n > 0)
 		memcpy(e->reason, reason.p, n);
-	resume_token_move(&all->tokens, &e->token, &r->token);
-	e->token.resume = NULL;
+	resume_end_take(all, &e->token, &r->token, e);
+	resume_end_take(all, &e->before, &r->before, e);
 	TAILQ_INSERT_TAIL(&all->ends, e, link);
 	if (++all->n_ends > RESUME_ENDS_MAX)
 		resume_end_free(all, TAILQ_FIRST(&all->ends));

@@ -25,6 +25,7 @@ bool resume_token_new(struct resume_tokens *all, struct resume_token *t, struct 
 		return false;
 	id_text(bits[0], bits[1], t->text);
 	t->resume = resume;
+	t->over = false;
 	resume_token_put(all, t);
 	return true;
 }

@@ -7,11 +7,15 @@
 #include "ws/tova_v1.h"
 
 struct resume;
+struct resume_end;
 
 struct resume_token {
 	struct hash_link link;
-	/* NULL, in the table: it was for one that has ended (struct resume_end) */
-	struct resume *resume;
+	union {
+		struct resume *resume;
+		struct resume_end *end;
+	};
+	bool over;   /* it was for a session that has ended: it is `end` */
 	bool listed; /* in the table */
 	char text[TOVA_V1_TOKEN + 1];
 };

@@ -430,6 +430,25 @@ def test_closed_while_away(resuming, plain, close, code):
     assert again.recv_close()[0] == code
 
 
+@pytest.mark.parametrize("returns_before", [0, 1])
+def test_closed_while_away_without_having_seen_the_newest_token(resuming, plain, returns_before):
+    """A cut behind the 101 leaves the client with the token before, and that is good for the code, too."""
+    c, other = client(resuming), plain.client()
+    c.send("myid")
+    name = c.recv()
+    c.settled()
+    for _ in range(returns_before):
+        c.drop()
+        c.back()
+        c.confirm()
+    c.drop()
+    token = c.token
+    returns(c, token, 1).reset()
+    other.script(f"close_of {name} 4321 banned", "send done")
+    assert other.recv_text() == "done"
+    assert returns(c, token, 1).recv_close() == (4321, "banned")
+
+
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("policy", ["drop-oldest", "conflate"])
 def test_keys_while_away(policy, threads):
