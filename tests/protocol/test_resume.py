@@ -680,6 +680,26 @@ def test_a_fresh_token_keeps_a_connection(tmp_path):
         assert c.recv() == "still here"
 
 
+def test_a_token_without_an_end_takes_the_end_of_the_one_before(tmp_path):
+    """Whether it is said on the open connection or shown at a return."""
+    key = tmp_path / "key"
+    key.write_bytes(SECRET)
+    key.chmod(0o600)
+    with host_with("--resume", "30s", "--jwt-key", f"/probe={key}", "--jwt-no-expiry") as host:
+        shows = [("Authorization", "Bearer " + hs256(claims(exp=int(time.time()) - 7)))]  # good for three more seconds
+        forever = {k: v for k, v in claims().items() if k != "exp"}
+        says, returns_, ends = [Client(host.port, "/probe", headers=shows) for _ in range(3)]
+        says.say(token=hs256(forever))
+        says.until(lambda c: {"token": "ok", "expires_ms": 0} in c.said)
+        returns_.how = {"headers": [("Authorization", "Bearer " + hs256(forever))]}
+        returns_.drop()
+        assert returns_.back()["resumed"]
+        assert ends.closed() == 1008
+        for c in (says, returns_):
+            c.send("send still here")
+            assert c.recv() == "still here"
+
+
 def test_rates_count_once():
     """One too many is counted as received, and settled as failed; what is sent again after a return does not count again."""
     with host_with("--resume", "30s", "--rate-limit", "5/1h") as host:
