@@ -48,7 +48,7 @@ struct event_request {
 struct event_answer {
 	int status;	 /* 0: accepted */
 	const char *why; /* for the log, constant; NULL: that the handler has refused it */
-	char subprotocol[128];
+	char subprotocol[RULES_SUBPROTOCOL_MAX + 1];
 	char head[RULES_HEAD_MAX]; /* header lines, each with CRLF */
 	size_t head_len;
 	char type[RULES_TYPE_MAX]; /* of the body; empty: plain text */

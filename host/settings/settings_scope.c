@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/rules.h"
 #include "settings/settings_layer.h"
 
 #define OFFSET_FLAG(field) SIZE_MAX
@@ -44,6 +45,8 @@ static const char *settings_scope_subprotocols_error(const char *list)
 			return "is no list of subprotocols; expected names of letters, digits and -._, with commas between them, or *";
 		if (n >= 5 && memcmp(item, "tova.", 5) == 0)
 			return "names one that begins with tova., which is the host's own; expected the application's";
+		if (n > RULES_SUBPROTOCOL_MAX)
+			return "has a name that is too long; expected at most 127 bytes";
 		item += n;
 		if (*item == '\0')
 			return NULL;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "common/header.h"
+#include "common/rules.h"
 #include "ws/authority.h"
 #include "ws/extension.h"
 
@@ -158,7 +159,8 @@ static struct span upgrade_first(const struct request *r)
 	struct span item;
 
 	while (request_walk_next(&w, &item))
-		if (item.n < 5 || memcmp(item.p, "tova.", 5) != 0)
+		if (item.n <= RULES_SUBPROTOCOL_MAX &&
+		    (item.n < 5 || memcmp(item.p, "tova.", 5) != 0))
 			return item;
 	return (struct span){0};
 }

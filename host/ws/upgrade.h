@@ -29,7 +29,8 @@ void upgrade_accept(const struct request *r, char dst[UPGRADE_ACCEPT_LEN + 1]);
 /* Did the client offer this subprotocol (exact case)? */
 bool upgrade_offers(const struct request *r, struct span subprotocol);
 /* The first of a list (its elements between commas; `*`: any) that the client offered; p NULL:
- * none. What is of this host's own (tova.*) is never meant by `*`. */
+ * none. What is of this host's own (tova.*) is never meant by `*`, nor what is longer than
+ * RULES_SUBPROTOCOL_MAX. */
 struct span upgrade_choose(const struct request *r, struct span list);
 
 /* Bytes of a 101 answer beside its subprotocol, extensions and extra lines, at most, with a NUL. */

@@ -10,6 +10,7 @@
 
 #define RULES_NAME_MAX 255 /* bytes of the name of a room or a timer */
 #define RULES_KEY_MAX 255  /* of a conflation key */
+#define RULES_SUBPROTOCOL_MAX 127 /* bytes of one that is chosen */
 #define RULES_INFO_MAX 1024 /* bytes of what the others are told of a connection */
 #define RULES_TOKEN_MAX 8192 /* characters of a JSON Web Token */
 #define RULES_LIST_MAX 256  /* rooms, users or connections that one command names */

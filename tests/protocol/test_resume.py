@@ -700,6 +700,14 @@ def test_a_token_without_an_end_takes_the_end_of_the_one_before(tmp_path):
             assert c.recv() == "still here"
 
 
+def test_a_subprotocol_that_is_too_long_is_not_chosen():
+    with host_with("--resume", "30s", "--subprotocol", "*") as host:
+        longest = "y" * 127
+        c = Client(host.port, "/probe", subprotocols=["x" * 2000, longest])
+        assert c.welcome["protocol"] == longest
+        assert connect("127.0.0.1", host.port, "/probe", subprotocols=["x" * 128]).subprotocol is None
+
+
 def test_rates_count_once():
     """One too many is counted as received, and settled as failed; what is sent again after a return does not count again."""
     with host_with("--resume", "30s", "--rate-limit", "5/1h") as host:
