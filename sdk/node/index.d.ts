@@ -48,6 +48,8 @@ export class Connection {
 	leave(room: string): void;
 	leave_all(): void;
 	leaveAll(): void;
+	/** See prolong. */
+	prolong(token: string): void;
 	/** Code 1000, 1001, 1003, 1007 to 1014, 3000 to 4999 or none; a reason of at most 123 bytes. */
 	close(code?: number | null, reason?: string): void;
 	toString(): string;
@@ -223,6 +225,9 @@ export interface Kept extends Keyed {
 export function join(ws: Target, room: string, options?: Conditions & WantedHistory): void;
 export function leave(ws: Target, room: string): void;
 export function leave_all(ws: Target): void;
+/** Gives a connection a fresh JSON Web Token for the one that it came with (--jwt-key), which it does not end with then. It has to be good, and of
+ * the same sub, or the event fails. Its claims are the connection's from the next event on. */
+export function prolong(ws: Target, token: string): void;
 /** Who a connection is: what the others may know of it, text or a JSON value of at most 1,024 bytes, and as whom it counts among users. What is
  * undefined stays; "" is nothing, and for the user the one whom its token names. */
 export function info(ws: Target, said?: string | Json, options?: { user?: string }): void;

@@ -1,7 +1,7 @@
 /** Write WebSocket handlers for tova-host in JavaScript. Every name exists with underscores, as the specification writes it, and in
  * camel case. */
 import {
-	Retry, broadcast, broadcast_to, cancel_timer, close, close_room, connections, count, history, info, join, leave, leave_all, members, push,
+	Retry, broadcast, broadcast_to, cancel_timer, close, close_room, connections, count, history, info, join, leave, leave_all, members, prolong, push,
 	room_state, rooms, send, set_room, set_state, set_timer, stats, users,
 } from "./lib/commands.mjs";
 import { Connection, Request, Room } from "./lib/connection.mjs";
@@ -12,7 +12,7 @@ import { serve } from "./lib/worker.mjs";
 
 export {
 	Connection, Request, Retry, Room, TovaError, accept, broadcast, broadcast_to, cancel_timer, close, close_room, connections, count,
-	current_event, history, info, join, leave, leave_all, members, push, refuse, room_state, rooms, send, serve, set_room,
+	current_event, history, info, join, leave, leave_all, members, prolong, push, refuse, room_state, rooms, send, serve, set_room,
 	set_state, set_timer, stats, users,
 };
 export {

@@ -21,6 +21,8 @@ export interface Client {
 	readonly rooms: Set<string>;
 	/** What it was sent and has not taken yet. */
 	readonly received: (string | Buffer)[];
+	/** What prolong gave it; nobody verifies it here. */
+	readonly token?: string;
 	/** What the handler of its last event threw. */
 	readonly raised?: string;
 	/** The code with which it was closed; 1005: none. */

@@ -65,6 +65,8 @@ class Client {
 	rooms = new Set();
 	/** What it was sent and has not taken yet. */
 	received = [];
+	/** What prolong gave it; nobody verifies it here. */
+	token;
 	/** What the handler of its last event threw; undefined: nothing. */
 	raised;
 	/** The code with which it was closed; 1005: none. */
@@ -488,6 +490,7 @@ export class Host {
 			if (command.last !== undefined || command.since !== undefined)
 				target.received.push(...this.#since(command)[0].map((message) => message.data));
 		} else if (command.c === "leave_all") target.rooms.clear();
+		else if (command.c === "prolong") target.token = command.token;
 		else if (command.c === "info") {
 			target.info = command.info === undefined ? target.info : command.info || undefined;
 			target.named = command.user === undefined ? target.named : command.user || undefined;

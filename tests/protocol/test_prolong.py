@@ -1,6 +1,4 @@
 """prolong: a connection outlives the token that it came with, if its handler shows another one of the same user."""
-import json
-import os
 import sys
 import time
 
@@ -9,7 +7,7 @@ import pytest
 from api import Api
 from hub import Hub, send
 from tokens import SECRET, claims, hs256
-from tova_host import Host, wait_until
+from tova_host import ROOT, Host, wait_until
 from tova_v1 import Client
 from wsclient import connect
 
@@ -176,4 +174,38 @@ def test_a_script(tmp_path, key):
         ws.send_text("rubbish")
         assert ws.recv_text() == "asked"
         host.wait_log(lambda line: line.get("message") == "a prolong was refused", "what became of it")
+        ws.end()
+
+
+PYTHON = """
+import sys; sys.path.insert(0, {sdk!r})
+from tova import serve, prolong
+def on_message(ws, token):
+    ws.send({{"level": (ws.claims or {{}}).get("level")}})
+    ws.prolong(token)
+def on_error(ws, error): ws.send("failed")
+serve(globals())
+"""
+NODE = """
+import {{ serve, prolong }} from "{sdk}/index.mjs";
+serve({{ on_message(ws, token) {{ ws.send({{ level: ws.claims?.level ?? null }}); prolong(ws, token); }}, on_error(ws) {{ ws.send("failed"); }} }});
+"""
+
+
+@pytest.mark.parametrize("language", ["python", "node"])
+def test_the_libraries(tmp_path, key, language):
+    worker = tmp_path / ("worker.py" if language == "python" else "worker.mjs")
+    worker.write_text((PYTHON if language == "python" else NODE).format(sdk=str(ROOT / "sdk" / language)))
+    run = f"exec {sys.executable} {worker}" if language == "python" else f"exec node {worker}"
+    with Host("--worker", run, "--jwt-key", str(key), "--jwt-leeway", "0s") as host:
+        host.wait_log(lambda line: line.get("message") == "a worker is ready", "a worker")
+        end = int(time.time()) + 3
+        ws = connect("127.0.0.1", host.port, "/", headers=shows(exp=end, level=1))
+        ws.send_text(hs256(claims(level=2)))
+        assert ws.recv_text() == '{"level":1}'
+        over(end + 1)
+        ws.send_text("rubbish")
+        assert ws.recv_text() == "failed"
+        ws.send_text(hs256(claims(level=3)))
+        assert ws.recv_text() == '{"level":2}'
         ws.end()

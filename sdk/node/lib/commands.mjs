@@ -47,6 +47,12 @@ export function leave_all(ws) {
 	add(scope, `{"c":"leave_all"${conn(scope, ws)}}`);
 }
 
+export function prolong(ws, token) {
+	const scope = open();
+	if (typeof token !== "string" || token === "") throw new TypeError("a token is a text that is not empty");
+	add(scope, `{"c":"prolong","token":${quote(token)}${conn(scope, ws)}}`);
+}
+
 /** What is undefined stays as it is. */
 export function info(ws, said, { user } = {}) {
 	const scope = open();

@@ -1,5 +1,5 @@
 /** What handlers are given: connections and requests. */
-import { close, join, leave, leave_all, send, storeState } from "./commands.mjs";
+import { close, join, leave, leave_all, prolong, send, storeState } from "./commands.mjs";
 import { isBinary, toBuffer, toJson } from "./codec.mjs";
 
 const STATE_MAX = 4096; // bytes that the host keeps with a connection
@@ -120,6 +120,10 @@ export class Connection {
 
 	leaveAll() {
 		leave_all(this);
+	}
+
+	prolong(token) {
+		prolong(this, token);
 	}
 
 	close(code, reason) {

@@ -145,6 +145,7 @@ def test_a_wrong_handler_does_not_pass():
 class Present:
     def on_open(self, ws):
         tova.info(ws, {"at": ws.request.path}, user=ws.request.query or None)
+        ws.prolong("a token")
         if ws.request.path == "/full":
             tova.join(ws, "all", max=2)
         tova.join(ws, "all", users_max=3)
@@ -168,7 +169,7 @@ class Present:
 def test_who_is_there():
     with testing.Host(Present) as host:
         ann, bob, again = (host.connect("/x", query=name) for name in ("ann", "bob", "ann"))
-        assert ann.user == "ann" and ann.info == '{"at":"/x"}'
+        assert ann.user == "ann" and ann.info == '{"at":"/x"}' and ann.token == "a token"
         ann.send("who")
         assert ann.receive() == '[["ann","{\\"at\\":\\"/x\\"}"],["bob","{\\"at\\":\\"/x\\"}"],["ann","{\\"at\\":\\"/x\\"}"]]'
         assert ann.receive() == '["ann","bob"]'

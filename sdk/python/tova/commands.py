@@ -64,6 +64,14 @@ def leave_all(ws) -> None:
     command('{"c":"leave_all"', conn=ws)
 
 
+def prolong(ws, token: str) -> None:
+    """Gives a connection a fresh JSON Web Token for the one that it came with (--jwt-key), which it does not end with then. It has to be good, and
+    of the same ``sub``, or the event fails. Its claims are the connection's from the next event on."""
+    if not isinstance(token, str) or not token:
+        raise TypeError(f"a token is a text, not {token!r}" if not isinstance(token, str) else "the token is empty")
+    command('{"c":"prolong","token":' + quote(token), conn=ws)
+
+
 def info(ws, info: object = None, *, user: str | None = None) -> None:
     """Says who a connection is. info: what the others may know of it, at most 1,024 bytes, text or a value that becomes JSON text; ``""`` for
     nothing. user: as whom it counts among users; ``""`` for the one whom its token names. What is not given stays as it is."""

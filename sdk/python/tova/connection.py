@@ -115,6 +115,10 @@ class Connection:
     def leave_all(self) -> None:
         commands.leave_all(self)
 
+    def prolong(self, token: str) -> None:
+        """See tova.prolong."""
+        commands.prolong(self, token)
+
     def close(self, code: int | None = None, reason: str = "") -> None:
         """Closes it: code 1000, 1001, 1003, 1007 to 1014, 3000 to 4999 or None."""
         commands.close(self, code, reason)

@@ -88,6 +88,7 @@ class Client:
         self.gone = False
         self.subject: str | None = None  #: whose token it came with
         self.info: str | None = None  #: what handlers have said of it
+        self.token: str | None = None  #: what prolong gave it; nobody verifies it here
         self._user: str | None = None
         self._claims: dict | None = None
         self._stored = None
@@ -464,6 +465,8 @@ class Host:
         elif name == "leave_all":
             target.rooms.clear()
             target._joined.clear()
+        elif name == "prolong":
+            target.token = command["token"]
         elif name == "info":
             target.info = command.get("info", target.info) or None
             target._user = command.get("user", target._user) or None
