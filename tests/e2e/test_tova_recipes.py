@@ -148,3 +148,15 @@ def test_every_name_of_the_table_is_there(tmp_path):
         kinds = json.loads(ws.recv_text())
     wrong = [line for line, kind in zip(lines, kinds) if kind != ("Float" if line in ("typeOf(PI)", "typeOf(E)", "typeOf(INF)") else "Function")]
     assert not wrong
+
+
+def test_editors_know_the_words():
+    """The grammar has the keywords of the lexer and the events of the checker."""
+    grammar = (ROOT / "sdk/tova/tova.tmLanguage.json").read_text()
+    json.loads(grammar)
+    coloured = set(re.findall(r"\w+", " ".join(re.findall(r"\\\\b\(([\w|]+)\)", grammar))))
+    keywords = set(re.findall(r'X\([A-Z]+, "(\w+)"\)', (ROOT / "sdk/tova/token.h").read_text()))
+    assert len(keywords) > 15 and keywords <= coloured, keywords - coloured
+    names = re.search(r"checker_handler_names\[CHECKER_HANDLERS\] = \{(.*?)\};", (ROOT / "sdk/tova/checker.c").read_text(), re.S).group(1)
+    events = set(re.findall(r'"on_(\w+)"', names))
+    assert len(events) > 5 and events == set(re.search(r"on_\(([\w|]+)\)", grammar).group(1).split("|"))
