@@ -177,6 +177,7 @@ static bool server_start_parts(struct server *s)
 	s->ops = server_conn_ops();
 	s->loop = loop_new(s->log);
 	bool ok = s->loop != NULL && hub_init(&s->hub, s->loop);
+	trace_sampler_init(&s->sampler, &s->hub);
 	if (s->loop == NULL) {
 		server_say_no_loop(s);
 		return false;
@@ -416,6 +417,7 @@ static void server_end(struct server *s)
 		s->conns.freed = NULL;
 		conns_free(&s->conns);
 		server_end_api(s);
+		trace_sampler_free(&s->sampler);
 		server_free_made(s);
 		hub_free(&s->hub);
 		reloads_free(&s->reloads);
@@ -442,6 +444,7 @@ static void server_end(struct server *s)
 	files_close(&s->files);
 	health_free(&s->health);
 	log_close(&s->hub.access_log);
+	log_close(&s->sampler.log);
 	crash_unwatch();
 	log_close(&s->log);
 	settings_free(&s->settings);

@@ -17,6 +17,7 @@
 #include "ops/notify.h"
 #include "ops/privileges.h"
 #include "ops/reload.h"
+#include "ops/trace_sampler.h"
 
 enum { SERVER_DONE = 0, SERVER_FAILED = 1, SERVER_BAD_SETTINGS = 2 }; /* exit codes */
 
@@ -59,8 +60,11 @@ struct server {
 	struct reloads reloads;
 	struct control *control;
 	char control_path[128];
-	uint64_t access_lost;	      /* lines, of which it was said */
-	uint64_t access_quiet;	      /* it is not said again before, by the loop's clock */
+	struct server_lost {
+		uint64_t lines; /* of which it was said */
+		uint64_t quiet; /* it is not said again before, by the loop's clock */
+	} access_lost, trace_lost;
+	struct trace_sampler sampler;
 	gid_t control_group;	      /* where --control-group is given */
 	struct privileges privileges; /* with --user */
 	/* by the place of their settings: made and not started yet; NULL after a start */
@@ -110,6 +114,8 @@ uint8_t server_slow_policy(const struct settings_mount *set); /* enum slow_polic
 uint32_t server_resume(const struct settings_mount *set);     /* ms; 0: nobody comes back */
 uint32_t server_limit_user(const struct settings_mount *set); /* 0: any number */
 /* What rooms of the mount keep. */
+/* Parts of a million; -1: it takes no part. */
+int32_t server_trace_sample(const struct settings_mount *set);
 struct history_limits server_history(const struct settings_mount *set);
 /* For --check: all that is wrong is said; false: something is. */
 bool server_check_mounts(const struct server *s);
@@ -141,10 +147,11 @@ void server_reload_script(struct server *s, struct mount *m, const struct settin
 /* check.c: --check. Says everything that is wrong. */
 bool server_check(struct server *s);
 
-/* access.c: --access-log. */
+/* access.c: --access-log and --trace-file. */
 bool server_start_access(struct server *s);
 /* Opens it again, or another one. False: the old one goes on, which was said. */
 bool server_reload_access(struct server *s, const char *was);
+bool server_reload_trace(struct server *s, const char *was);
 void server_reopen_access(struct server *s);
 /* About every second: what could not be written is said in the log. */
 void server_flush_access(struct server *s);

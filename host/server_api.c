@@ -121,6 +121,7 @@ bool server_start_api(struct server *s)
 						  .admin_url = server_admin_url,
 						  .ctx = s};
 	api_init(&s->api, &s->hub, &s->readiness, &s->settings, &manage);
+	s->api.sampler = &s->sampler;
 	if (!server_api_read_tokens(s, &s->api.tokens, log, &wrong, why))
 		return server_refuse(s, "api-token", wrong, why);
 	if (!server_api_read_hosts(s, &s->api.hosts)) {

@@ -143,6 +143,8 @@ bool server_check(struct server *s)
 	ok = server_check_file(s, "log-file", s->settings.log_file, false) && ok;
 	if (s->settings.access_log != NULL && strcmp(s->settings.access_log, "-") != 0)
 		ok = server_check_file(s, "access-log", s->settings.access_log, false) && ok;
+	if (s->settings.trace_file != NULL && strcmp(s->settings.trace_file, "-") != 0)
+		ok = server_check_file(s, "trace-file", s->settings.trace_file, false) && ok;
 	/* it is opened anew for each letter */
 	ok = server_check_file(s, "dead-letter", s->settings.dead_letter, true) && ok;
 	return server_check_doors(s) && ok;

@@ -34,6 +34,8 @@ void server_make_files(const struct server *s)
 		privileges_make_file(&s->privileges, s->settings.log_file, 0640);
 	if (s->settings.access_log != NULL && strcmp(s->settings.access_log, "-") != 0)
 		privileges_make_file(&s->privileges, s->settings.access_log, 0640);
+	if (s->settings.trace_file != NULL && strcmp(s->settings.trace_file, "-") != 0)
+		privileges_make_file(&s->privileges, s->settings.trace_file, 0640);
 	if (s->settings.dead_letter != NULL)
 		privileges_make_file(&s->privileges, s->settings.dead_letter, 0600);
 }
@@ -119,6 +121,9 @@ static void server_drop_warn_all(const struct server *s, bool theirs)
 	if (set->access_log != NULL && strcmp(set->access_log, "-") != 0)
 		server_drop_warn(s, "access-log", set->access_log, O_WRONLY | O_APPEND,
 				 "the access log can not be opened again (HUP): the user may not");
+	if (set->trace_file != NULL && strcmp(set->trace_file, "-") != 0)
+		server_drop_warn(s, "trace-file", set->trace_file, O_WRONLY | O_APPEND,
+				 "the trace file can not be opened again (HUP): the user may not");
 }
 
 /* Letters are written whenever there are some, each time with the file opened anew. */

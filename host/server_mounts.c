@@ -357,6 +357,14 @@ struct history_limits server_history(const struct settings_mount *set)
 	return (struct history_limits){.messages = (uint32_t)n, .ms = ms};
 }
 
+int32_t server_trace_sample(const struct settings_mount *set)
+{
+	int32_t parts = -1;
+	if (set->trace_sample != NULL)
+		option_fraction(set->trace_sample, &parts); /* it was checked where it was read */
+	return parts;
+}
+
 /* So was the size. Followed by budgets_set. */
 void server_set_hold(struct mount *m, const struct settings_mount *set)
 {
@@ -388,6 +396,7 @@ static struct mount *server_mounts_make(struct server *s, const struct settings_
 	server_set_hold(m, set);
 	m->slow = server_slow_policy(set);
 	m->resume_ms = server_resume(set);
+	m->trace_sample = server_trace_sample(set);
 	if (!user_limits_set(m, server_limit_user(set)))
 		server_refuse(s, "limit-user", set->limit_user, "no memory");
 	else if (!history_limit(m, server_history(set)))
@@ -442,6 +451,7 @@ bool server_start_mounts(struct server *s)
 		hub_add_mount(&s->hub, s->made[i]);
 		s->made[i] = NULL;
 	}
+	trace_sampler_set(&s->sampler);
 	return true;
 }
 

@@ -132,6 +132,13 @@ static void server_reload_reload_access(struct server_reload *r)
 		server_reload_keep(r, OPTION_ID_access_log, s->settings.access_log, errno);
 }
 
+static void server_reload_reload_trace(struct server_reload *r)
+{
+	struct server *s = r->s;
+	if (!server_reload_trace(s, r->was.trace_file))
+		server_reload_keep(r, OPTION_ID_trace_file, s->settings.trace_file, errno);
+}
+
 static void server_reload_dead_letter(struct server_reload *r)
 {
 	const char *asked = r->s->settings.dead_letter;
@@ -214,6 +221,7 @@ static void server_reload_mounts(struct server_reload *r)
 		reload_tokens(r, m, setting);
 		m->slow = server_slow_policy(setting);
 		m->resume_ms = server_resume(setting);
+		m->trace_sample = server_trace_sample(setting);
 		if (!user_limits_set(m, server_limit_user(setting)))
 			LOG(s->log, LOG_ERROR, LOG_RELOAD,
 			    "no memory to count users: their limit is as before",
@@ -229,6 +237,7 @@ static void server_reload_mounts(struct server_reload *r)
 	}
 	if (!server_reload_attach(s))
 		settings_adopt_not(&r->was, &s->settings, OPTION_ID_attach_token);
+	trace_sampler_set(&s->sampler);
 	budgets_set(&s->hub.budgets, s->settings.hold_total);
 }
 
@@ -242,6 +251,7 @@ static void server_reload_apply(struct server *s, struct settings *new, struct r
 	server_reload_files(&r);
 	server_reload_dead_letter(&r);
 	server_reload_reload_access(&r);
+	server_reload_reload_trace(&r);
 	struct conn_limits limits = server_limits(&s->settings);
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;

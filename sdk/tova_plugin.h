@@ -267,6 +267,11 @@ enum tova_about {
 	TOVA_USER = 1,	 /* whose connection it is: as `info` has said, or the token's "sub" */
 	TOVA_INFO = 2,	 /* what `info` has said of it */
 	TOVA_CLAIMS = 3, /* what its token says (--jwt-key), a JSON object */
+	/* which distributed trace the event belongs to (--trace-sample, W3C Trace Context): what a
+	 * request that its handler makes elsewhere says in these headers; NULL with a host that
+	 * does not know them */
+	TOVA_TRACEPARENT = 4,
+	TOVA_TRACESTATE = 5,
 };
 
 /* Counters since the host started, over all mounts. */
@@ -696,6 +701,16 @@ static inline const char *tova_event_info(tova_mount *m)
 static inline const char *tova_event_claims(tova_mount *m)
 {
 	return tova_has_1_5_(m) ? m->host->about(m, TOVA_CLAIMS) : NULL;
+}
+
+static inline const char *tova_traceparent(tova_mount *m)
+{
+	return tova_has_1_5_(m) ? m->host->about(m, TOVA_TRACEPARENT) : NULL;
+}
+
+static inline const char *tova_tracestate(tova_mount *m)
+{
+	return tova_has_1_5_(m) ? m->host->about(m, TOVA_TRACESTATE) : NULL;
 }
 
 /* Of an answer: `count` of them; NULL: it lists none. */

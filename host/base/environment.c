@@ -18,6 +18,7 @@ static const char *const request[] = {
 	"HTTP_*",      "PATH_INFO",	  "PATH_TRANSLATED", "QUERY_STRING",	  "REMOTE_*",
 	"REQUEST_*",   "SCRIPT_FILENAME", "SCRIPT_NAME",     "SERVER_ADDR",	  "SERVER_NAME",
 	"SERVER_PORT", "SERVER_PROTOCOL", "SERVER_SOFTWARE", "DOCUMENT_ROOT",	  "SSL_*",
+	"TRACEPARENT", "TRACESTATE",
 };
 
 /* Where OpenSSL looks for certificates; nothing of a request has these names. */

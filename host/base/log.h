@@ -76,6 +76,8 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 	  "what a reload changed, and what waits for a restart") \
 	X(DRAIN, "drain", 0, \
 	  "the way to the end") \
+	X(TRACE, "trace", 0, \
+	  "what becomes of events of sampled connections (`--trace-sample`), in `--trace-file`") \
 	X(ACCESS, "access", 0, \
 	  "each connection when it is over, in the log of --access-log alone")
 

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "common/utf8.h"
+#include "hub/session_trace.h"
 #include "hub/slow_consumer.h"
 
 #define ACCESS_ORIGIN_MAX 255 /* bytes of it that are kept */
@@ -17,6 +18,7 @@ struct access {
 	uint64_t began_ms, ended_ms; /* of the loop's clock */
 	int64_t opened;		     /* s of the clock on the wall */
 	char *origin, *subprotocol, *agent;
+	char trace_id[TRACE_CONTEXT_ID_TEXT]; /* empty: it belonged to none */
 	bool whole; /* it is counted from its beginning, so that there can be a line */
 	/* NULL: nobody has looked at it */
 	struct access_watch {
@@ -55,6 +57,7 @@ static void access_write(const struct access *a)
 	const struct traffic *t = &a->traffic;
 	LOG(a->hub->access_log, LOG_NOTICE, LOG_ACCESS, "closed", LOG_STR("mount", a->mount),
 	    LOG_STR("path", a->path), LOG_STR("conn", a->id), LOG_STR("remote", a->remote),
+	    LOG_STR("trace_id", a->trace_id[0] != '\0' ? a->trace_id : NULL),
 	    LOG_STR("user", a->user), LOG_STR("origin", a->origin), LOG_STR("tls", a->tls),
 	    LOG_STR("subprotocol", a->subprotocol),
 	    LOG_STR("opened", access_time(a->opened, opened)),
@@ -197,6 +200,7 @@ void access_end(struct session *s, uint16_t code, struct span reason)
 	a->path = access_copy(span_of(hub_session_path(s)));
 	a->user = access_copy(span_of(identity_user(s)));
 	a->dropped = slow_consumer_dropped(s);
+	session_trace_id(s, a->trace_id);
 	hub_session_text(s, a->id);
 }
 

@@ -8,6 +8,7 @@
 #include "hub/access.h"
 #include "hub/delivery.h"
 #include "hub/hub.h"
+#include "hub/session_trace.h"
 #include "hub/timer.h"
 #include "auth/token.h"
 #include "hub/resume.h"
@@ -170,7 +171,7 @@ static void admission_open(struct hub *hub, struct mount *m, struct conn *c,
 	struct hub_event e = {.kind = EVENT_OPEN, .request = request};
 	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
 	LOG(hub->log, LOG_DEBUG, LOG_CONN_OPEN, "connection opened", LOG_STR("mount", m->path),
-	    LOG_STR("conn", hub_session_text(s, id)),
+	    LOG_STR("conn", hub_session_text(s, id)), LOG_TRACE_ID(s),
 	    LOG_STR("remote", conn_remote_text(c, remote)),
 	    LOG_STR("subject", request->token != NULL ? request->token->subject : NULL));
 	delivery_submit(m, s, &e);
@@ -249,6 +250,7 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c,
 	if (!span_eq(request->request->path, span_of(m->path)))
 		session_set_path(s, request->request->path);
 	if (!admission_keep_token(m, s, request->token) || !admission_introduce(s, answer) ||
+	    !session_trace_begin(s, request) ||
 	    (access_is_kept(hub) &&
 	     !(access_begin(s, request, subprotocol) && access_attach(s, c))))
 		conn_abort(c);
@@ -272,10 +274,10 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c,
 static void admission_request_facts(struct event_request *e, const struct mount *m, struct conn *c,
 				    struct request *r)
 {
-	*e = (struct event_request){.request = r,
-				    .head = r->head,
-				    .remote = conn_remote(c),
-				    .mount_path = m->path};
+	e->request = r;
+	e->head = r->head;
+	e->remote = conn_remote(c);
+	e->mount_path = m->path;
 	e->secure = r->secure;
 	conn_tls_facts(c, &e->tls);
 	if (m->handler->wants &
@@ -470,13 +472,18 @@ void admission_upgrade(void *ctx, struct conn *c, struct request *r)
 	struct hub *hub = ctx;
 	CHECK_IS(hub, CHECK_HUB);
 	struct event_answer answer;
-	struct event_request request;
+	struct event_request request = {.traced = false};
 	struct token_claims claims;
+	char *head = NULL;
 	r->secure = r->secure || conn_is_secure(c);
 	tova_v1_take(r, &hub->offer);
 	struct mount *m = admission_mount(hub, c, r);
-	if (m == NULL || !admission_token(hub, m, c, r, &claims))
+	if (m != NULL && m->trace_sample >= 0)
+		session_trace_take(m, r, &request, &head);
+	if (m == NULL || !admission_token(hub, m, c, r, &claims)) {
+		free(head);
 		return;
+	}
 	admission_answer_init(&answer);
 	admission_request_facts(&request, m, c, r);
 	request.token = claims.text != NULL ? &claims : NULL;
@@ -485,6 +492,7 @@ void admission_upgrade(void *ctx, struct conn *c, struct request *r)
 	e.answer = &answer;
 	if (hub->offer.returns && admission_returns(hub, m, c, &request)) {
 		token_claims_free(&claims);
+		free(head);
 		return;
 	}
 	bool asked = (m->handler->wants & EVENT_BIT(EVENT_UPGRADE)) != 0;
@@ -502,6 +510,7 @@ void admission_upgrade(void *ctx, struct conn *c, struct request *r)
 	else
 		admission_accept(hub, m, c, &request, &answer);
 	free(answer.body);
+	free(head);
 	token_claims_free(&claims);
 }
 

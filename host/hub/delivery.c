@@ -7,6 +7,7 @@
 #include "hub/delivery_parts.h"
 #include "hub/hub.h"
 #include "hub/prolong.h"
+#include "hub/session_trace.h"
 #include "hub/state.h"
 #include "hub/trace.h"
 #include "net/conn.h"
@@ -29,7 +30,7 @@ static void delivery_failed(struct mount *m, const struct hub_event *e, struct s
 	m->hub->loop->stats.failures++;
 	LOG(m->hub->log, raise ? LOG_INFO : LOG_WARN, LOG_HANDLER, "the handler failed",
 	    LOG_STR("mount", m->path), LOG_STR("event", event_name(e->kind)),
-	    LOG_STR("conn", hub_session_text(e->session, id)), LOG_SPAN("error", why));
+	    LOG_STR("conn", hub_session_text(e->session, id)), LOG_TRACE_ID(e->session), LOG_SPAN("error", why));
 	struct hub_event error = {.kind = EVENT_ERROR,
 				  .session = e->session,
 				  .error = {.kind = EVENT_ERROR_HANDLER, .text = why}};
@@ -257,7 +258,9 @@ void delivery_follow(struct mount *m, struct event_held *h)
 	const struct handler_ops *ops = m->handler->ops;
 	struct lane *lane = h->lane;
 	struct event_held *next;
+	/* each of a sampled session is a span of its own, which a run has no place for */
 	if (ops->follow == NULL || lane->current != h || h->single ||
+	    (h->event.session != NULL && h->event.session->sampled) ||
 	    h->event.kind != EVENT_MESSAGE)
 		return;
 	while ((next = lane_first(lane)) != NULL && next->event.kind == EVENT_MESSAGE &&

@@ -10,6 +10,7 @@
 #include "common/rules.h"
 #include "common/span.h"
 #include "tls/tls.h"
+#include "ws/trace_context.h"
 
 struct conn;
 struct request;
@@ -42,6 +43,8 @@ struct event_request {
 	struct tls_facts tls; /* with us; all NULL: none */
 	const char *mount_path;
 	const struct token_claims *token; /* NULL: the mount asks for none */
+	bool traced; /* it belongs to this trace; see session_trace.h */
+	struct trace_context trace;
 };
 
 /* A handler's answer to an upgrade. */

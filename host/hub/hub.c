@@ -8,6 +8,7 @@
 #include "hub/admission.h"
 #include "hub/delivery.h"
 #include "hub/resume.h"
+#include "hub/session_trace.h"
 #include "hub/slow_consumer.h"
 #include "hub/timer.h"
 #include "hub/trace.h"
@@ -102,7 +103,7 @@ static void hub_log_end(struct session *s, enum conn_end end, const char *why)
 	    limit      ? LOG_LIMIT
 	    : protocol ? LOG_CONN_PROTOCOL
 		       : LOG_CONN_TRANSPORT,
-	    why, LOG_STR("mount", s->mount->path), LOG_STR("conn", hub_session_text(s, id)),
+	    why, LOG_STR("mount", s->mount->path), LOG_STR("conn", hub_session_text(s, id)), LOG_TRACE_ID(s),
 	    LOG_STR("remote", session_remote_text(s, remote)));
 }
 

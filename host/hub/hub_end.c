@@ -5,6 +5,7 @@
 #include "hub/access.h"
 #include "hub/resume.h"
 #include "hub/session_conn.h"
+#include "hub/session_trace.h"
 #include "hub/slow_consumer.h"
 #include "hub/timer.h"
 
@@ -55,7 +56,7 @@ void hub_end_session(struct session *s, uint16_t code, struct span reason)
 	access_end(s, code, reason);
 	char id[SESSION_ID_TEXT];
 	LOG(m->hub->log, LOG_DEBUG, LOG_CONN_CLOSE, "connection ended", LOG_STR("mount", m->path),
-	    LOG_STR("conn", hub_session_text(s, id)), LOG_U64("code", code),
+	    LOG_STR("conn", hub_session_text(s, id)), LOG_TRACE_ID(s), LOG_U64("code", code),
 	    LOG_SPAN("reason", reason), LOG_U64("dropped", slow_consumer_dropped(s)));
 }
 

@@ -24,6 +24,7 @@ struct mount *mount_new(struct hub *hub, const char *path)
 		return NULL;
 	}
 	m->hub = hub;
+	m->trace_sample = -1;
 	m->rooms = (struct room_table){.key = hub->key,
 				       .stats = &hub->loop->stats,
 				       .n_far = hub->n_far};

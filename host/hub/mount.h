@@ -69,6 +69,8 @@ struct mount {
 	/* the version that its last set_room has given a room; 0: there was none, or it has emptied it */
 	uint64_t room_version;
 	bool counts; /* it is being applied, and counts them */
+	/* of a million connections so many are sampled for traces; -1: it takes no part in traces */
+	int32_t trace_sample;
 	struct mount_deploy deploy;
 	struct meters *meters; /* NULL: nobody asks */
 	struct mount *next;    /* longer paths first */

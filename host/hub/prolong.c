@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "hub/hub.h"
+#include "hub/session_trace.h"
 #include "hub/timer.h"
 #include "ws/frame.h"
 
@@ -34,7 +35,7 @@ static enum commit_error prolong_judge(const struct mount *m, const struct sessi
 	token_claims_free(&claims);
 	if (status != 0)
 		LOG(m->hub->log, LOG_NOTICE, LOG_HANDLER, "a prolong was refused",
-		    LOG_STR("mount", m->path), LOG_STR("conn", hub_session_text(s, id)),
+		    LOG_STR("mount", m->path), LOG_STR("conn", hub_session_text(s, id)), LOG_TRACE_ID(s),
 		    LOG_STR("error", why));
 	return status == 0 ? COMMIT_OK : status == 503 ? COMMIT_E_MEMORY : COMMIT_E_TOKEN;
 }

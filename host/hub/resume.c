@@ -8,6 +8,7 @@
 #include "hub/access.h"
 #include "hub/delivery.h"
 #include "hub/resume_parts.h"
+#include "hub/session_trace.h"
 #include "hub/slow_consumer.h"
 #include "hub/timer.h"
 #include "hub/session_conn.h"
@@ -114,7 +115,7 @@ static void resume_log(const struct session *s, const char *what, uint64_t code)
 	if (!log_would(hub->log, LOG_DEBUG))
 		return;
 	LOG(hub->log, LOG_DEBUG, LOG_CONN_RESUME, what, LOG_STR("mount", s->mount->path),
-	    LOG_STR("conn", hub_session_text(s, id)),
+	    LOG_STR("conn", hub_session_text(s, id)), LOG_TRACE_ID(s),
 	    LOG_STR("remote", session_remote_text(s, remote)), LOG_U64("code", code));
 }
 

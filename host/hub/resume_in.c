@@ -6,6 +6,7 @@
 #include "hub/access.h"
 #include "hub/prolong.h"
 #include "hub/resume_parts.h"
+#include "hub/session_trace.h"
 #include "hub/timer.h"
 #include "net/conn.h"
 
@@ -13,7 +14,7 @@ static void resume_break(struct hub *hub, struct session *s, uint16_t code, cons
 {
 	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
 	LOG(hub->log, LOG_NOTICE, LOG_CONN_PROTOCOL, why, LOG_STR("mount", s->mount->path),
-	    LOG_STR("conn", hub_session_text(s, id)),
+	    LOG_STR("conn", hub_session_text(s, id)), LOG_TRACE_ID(s),
 	    LOG_STR("remote", session_remote_text(s, remote)));
 	access_ended_by(s, "protocol");
 	hub_close_session(s, code, span_of(why), false);

@@ -67,6 +67,7 @@ void session_free(struct session **s_p)
 		free(s->more->reason);
 		free(s->more->path);
 		identity_free(s->more->identity);
+		free(s->more->trace);
 	}
 	free(s->more);
 	free(s->data);

@@ -31,6 +31,7 @@ struct session_more {
 	char *path;	       /* that it asked for; NULL: its mount's own */
 	struct identity *identity; /* who its client is; NULL: nothing is known */
 	struct access *access;	   /* see access.h; NULL: nobody asks */
+	struct session_trace *trace; /* see session_trace.h; NULL: it belongs to none */
 	uint32_t dropped;	   /* messages it did not get for reading too slowly */
 	uint16_t reason_len;
 	uint16_t data_len;  /* bytes of what a handler that settles later keeps with it */
@@ -76,6 +77,7 @@ struct session {
 	bool memory_limit : 1; /* and a victim for that */
 	bool closing : 1;      /* its close event was taken */
 	bool watched : 1;      /* somebody looks at it: access.h */
+	bool sampled : 1;      /* for traces: session_trace.h */
 };
 
 /* Without one yet: for an upgrade that was accepted, or is asked about. async: its handler settles

@@ -1,3 +1,4 @@
+#include "hub/session_trace.h"
 #include "hub/slow_consumer.h"
 
 #include "base/check.h"
@@ -14,7 +15,7 @@ static void slow_consumer_log(struct hub *hub, struct session *s, enum log_level
 		return;
 	struct conn_load load = session_load(s);
 	LOG(hub->log, level, LOG_CONN_SLOW, what, LOG_STR("mount", s->mount->path),
-	    LOG_STR("conn", hub_session_text(s, id)),
+	    LOG_STR("conn", hub_session_text(s, id)), LOG_TRACE_ID(s),
 	    LOG_STR("remote", session_remote_text(s, remote)),
 	    LOG_STR("policy", policies[s->mount->slow]), LOG_U64("waiting", load.waiting),
 	    LOG_U64("held", (uint64_t)load.waiting + load.held),

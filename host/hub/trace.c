@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "hub/session_trace.h"
 #include "net/conn.h"
 
 #define TRACE_WAITS_MAX 256 /* events whose output is not known to be written yet */
@@ -14,6 +15,7 @@ struct trace {
 	const struct mount *mount;
 	uint64_t local;
 	char *user; /* NULL: any */
+	bool sampled;
 	void (*tell)(void *ctx, const struct trace_told *told);
 	void *ctx;
 };
@@ -49,7 +51,8 @@ const char *trace_point_name(enum trace_point point)
 static bool trace_wants(const struct trace *t, const struct mount *m, const struct session *s)
 {
 	const char *user = s != NULL && t->user != NULL ? identity_user(s) : NULL;
-	return (t->mount == NULL || t->mount == m) &&
+	return (!t->sampled || (s != NULL && s->sampled)) &&
+	       (t->mount == NULL || t->mount == m) &&
 	       (t->local == 0 || (s != NULL && s->local == t->local)) &&
 	       (t->user == NULL || (user != NULL && strcmp(user, t->user) == 0));
 }
@@ -58,6 +61,11 @@ static void trace_tell(struct traces *all, struct trace_told *told)
 {
 	struct timespec now;
 	struct trace *t;
+	char parent[TRACE_CONTEXT_TEXT];
+	const struct hub_event e = {.kind = told->kind != EVENT_UPGRADE ? told->kind : EVENT_OPEN,
+				    .session = (struct session *)told->session,
+				    .sequence = told->sequence};
+	told->traceparent = session_trace_parent(&e, parent);
 	clock_gettime(CLOCK_REALTIME, &now);
 	told->us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 	LIST_FOREACH(t, &all->list, others)
@@ -197,7 +205,7 @@ struct trace *trace_begin(struct hub *hub, const struct trace_filter *filter,
 	char *user = t != NULL && filter->user.p != NULL ? strndup(filter->user.p, filter->user.n)
 							 : NULL;
 	bool ok = t != NULL && (filter->user.p == NULL || user != NULL) &&
-		  (hub->traces == NULL || hub->traces->n < TRACES_MAX);
+		  (hub->traces == NULL || filter->sampled || hub->traces->n < TRACES_MAX);
 	struct traces *all = ok ? traces_of(hub) : NULL;
 	if (all == NULL) {
 		free(user);
@@ -208,6 +216,7 @@ struct trace *trace_begin(struct hub *hub, const struct trace_filter *filter,
 			    .mount = filter->mount,
 			    .local = filter->local,
 			    .user = user,
+			    .sampled = filter->sampled,
 			    .tell = tell,
 			    .ctx = ctx};
 	LIST_INSERT_HEAD(&all->list, t, others);

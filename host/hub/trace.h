@@ -32,6 +32,7 @@ struct trace_told {
 	uint32_t commands;
 	struct span who, why; /* p NULL: nobody, nothing */
 	int64_t us;	      /* of the clock on the wall */
+	const char *traceparent; /* NULL: it belongs to no distributed trace */
 };
 
 /* What is looked at: each that is given has to be so. */
@@ -39,6 +40,7 @@ struct trace_filter {
 	const struct mount *mount; /* NULL: any */
 	uint64_t local;		   /* a session's; 0: any */
 	struct span user;	   /* p NULL: any; copied */
+	bool sampled;		   /* those alone that are, see session_trace.h; no other than one */
 };
 
 struct trace;

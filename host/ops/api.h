@@ -15,6 +15,7 @@
 #include "ops/readiness.h"
 #include "ops/reload.h"
 #include "ops/replay.h"
+#include "ops/trace_sampler.h"
 #include "ops/visitors.h"
 #include "settings/settings.h"
 
@@ -40,6 +41,7 @@ struct api {
 	const struct listeners *clients; /* where those connect */
 	const struct settings *settings; /* in effect */
 	struct api_manage_actions manage;
+	const struct trace_sampler *sampler; /* what is kept of traces */
 	LIST_HEAD(, api_late) lates; /* see api_late.h */
 	/* What requests and lists took of this turn, in microseconds; and of its thread's CPU time,
 	 * and most of that of a turn. */

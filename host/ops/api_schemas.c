@@ -175,7 +175,7 @@ const struct api_schema api_schemas[] = {
 		",'point':{'enum':['received','given','acknowledged','committed','failed','written']},"
 		"'event':" TEXT ",'seq':" NUMBER ",'attempt':" NUMBER ",'bytes':" NUMBER
 		",'commands':" NUMBER ",'to':" TEXT ",'error':" TEXT ",'mount':" TEXT
-		",'conn':" TEXT ",'user':" TEXT
+		",'conn':" TEXT ",'user':" TEXT ",'traceparent':" TEXT
 		",'dropped':{'type':'integer','minimum':1,'description':'alone: so many lines were "
 		"not read in time, and are missing here'}")},
 	/* what is done to them */

@@ -161,6 +161,7 @@ static struct api_trace *api_trace_new(struct api_call *call, const struct trace
 				.until = loop_now(loop) + for_s * 1000,
 				.said = loop_now(loop)};
 	loop_timer_init(loop, &t->look, api_trace_on_look, t);
+	trace_sampler_tell(call->api->sampler, filter, API_TRACE_UNREAD, &t->out[0]);
 	t->trace = trace_begin(call->api->hub, filter, api_trace_tell, t);
 	if (t->trace != NULL && loop_timer_set(&t->look, API_TRACE_LOOK_MS))
 		return t;

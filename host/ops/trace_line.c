@@ -45,4 +45,6 @@ void trace_line(struct codec_out *o, const struct trace_told *told)
 	if (told->why.p != NULL)
 		codec_member_text(o, "error", told->why);
 	trace_line_whose(o, told);
+	if (told->traceparent != NULL)
+		codec_member_text(o, "traceparent", span_of(told->traceparent));
 }

@@ -245,6 +245,22 @@ bool option_history(const char *text, uint64_t *n_r, uint64_t *ms_r)
 	       (text[len] == '\0' || option_parse(&time, text + len + 1, ms_r, why));
 }
 
+bool option_fraction(const char *text, int32_t *parts_r)
+{
+	int32_t parts = text[0] == '1' ? 1000000 : 0, unit = 100000;
+	if ((text[0] != '0' && text[0] != '1') || (text[1] != '\0' && text[1] != '.'))
+		return false;
+	if (text[1] == '.' && text[2] == '\0')
+		return false;
+	for (const char *p = text + 1 + (text[1] == '.'); *p != '\0'; p++, unit /= 10) {
+		if (*p < '0' || *p > '9' || unit == 0)
+			return false;
+		parts += (*p - '0') * unit;
+	}
+	*parts_r = parts;
+	return parts <= 1000000;
+}
+
 bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r,
 		  char why[OPTION_WHY_MAX])
 {

@@ -303,6 +303,11 @@ enum option_when {
 	  "append the log to this file instead of stderr; USR1 opens it again") \
 	X(access_log, PATH, "access-log", 0, "FILE", LOGGING, HUP, 0, 0, NULL, NULL, \
 	  "append a line for each connection that ends to this file (- is standard output): whose it was, what it sent and was sent, how it ended; HUP and USR1 open it again") \
+	X(trace_sample, SCOPED, "trace-sample", 0, "[MOUNT=]FRACTION", LOGGING, HUP, 0, 0, NULL, NULL, \
+	  "takes part in distributed traces (W3C traceparent): each connection belongs to the trace that its request names, or to a new one, and " \
+	  "handlers are told; of so many (0 to 1, such as 0.01) each event is a span, written down and kept; without MOUNT: at every path; MOUNT= without a number: not at this one") \
+	X(trace_file, PATH, "trace-file", 0, "FILE", LOGGING, HUP, 0, 0, NULL, NULL, \
+	  "append a line for each point that events of sampled connections reach to this file (- is standard output); HUP and USR1 open it again") \
 	X(config, PATH, "config", 'c', "FILE", COMMAND, START, 0, 0, NULL, NULL, \
 	  "read this file first; it knows the same names, and a group per mount; the command line wins") \
 	X(check, FLAG, "check", 0, NULL, COMMAND, START, 0, 0, NULL, NULL, \
@@ -357,6 +362,8 @@ struct bucket_rate option_rate(uint64_t value);
 bool option_limit(const char *text, struct bucket_rate *rate_r, bool *close_r);
 /* N or N/TIME: --history; 0: nothing. ms 0: of any age. */
 bool option_history(const char *text, uint64_t *n_r, uint64_t *ms_r);
+/* 0 to 1, with up to six decimals: --trace-sample, as parts of a million. */
+bool option_fraction(const char *text, int32_t *parts_r);
 /* Is it a size, of which each mount may have its own? */
 static inline bool option_is_scoped_number(const struct option_row *row)
 {

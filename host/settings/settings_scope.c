@@ -61,6 +61,7 @@ static bool settings_scope_check(struct settings_layer *layer, const struct opti
 	bool closes, said = value[0] != '\0';
 	char expected[OPTION_WHY_MAX];
 	uint64_t choice, n_kept, ms_kept;
+	int32_t parts;
 	const char *why = row == &option_table[OPTION_ID_subprotocol] && said
 				  ? settings_scope_subprotocols_error(value)
 				  : NULL;
@@ -82,6 +83,12 @@ static bool settings_scope_check(struct settings_layer *layer, const struct opti
 			layer, at, row->name,
 			"\"%.200s\" is no number of messages; expected 1 to 100000, or 0 (none), and a time of 1s "
 			"to 720h such as 50/24h behind it or not",
+			value);
+	else if (row == &option_table[OPTION_ID_trace_sample] && said &&
+		 !option_fraction(value, &parts))
+		settings_layer_error(
+			layer, at, row->name,
+			"\"%.200s\" is no fraction; expected 0 to 1 with up to six decimals, such as 0.01",
 			value);
 	else if (why != NULL)
 		settings_layer_error(layer, at, row->name, "\"%.200s\" %s", value, why);

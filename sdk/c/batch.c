@@ -21,6 +21,8 @@ static const struct {
 	{SPAN("user"), offsetof(struct batch_object, user), true},
 	{SPAN("info"), offsetof(struct batch_object, info), true},
 	{SPAN("state"), offsetof(struct batch_object, state), true},
+	{SPAN("traceparent"), offsetof(struct batch_object, traceparent), true},
+	{SPAN("tracestate"), offsetof(struct batch_object, tracestate), true},
 	{SPAN("bin"), offsetof(struct batch_object, bin), false},
 	{SPAN("state_bin"), offsetof(struct batch_object, state_bin), false},
 };
@@ -63,6 +65,7 @@ static void batch_read_object(struct json *j, struct batch_object *o, size_t *cl
 	/* One by one: to clear all of it costs more than to read a short object. */
 	o->t.p = o->conn.p = o->state.p = o->data.p = o->subject.p = o->user.p = o->info.p =
 		NULL;
+	o->traceparent.p = o->tracestate.p = NULL;
 	o->claims.p = NULL;
 	o->s = o->seq = o->run = o->bin = o->state_bin = 0;
 	o->attempt = 1;

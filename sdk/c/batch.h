@@ -18,7 +18,8 @@ struct batch_bytes {
 /* One object of a message of the host: what there is to every event, and to a message. Strings are
  * as they stand in the JSON. */
 struct batch_object {
-	struct json_string t, conn, state, data, subject, user, info; /* p == NULL: missing */
+	/* p == NULL: missing */
+	struct json_string t, conn, state, data, subject, user, info, traceparent, tracestate;
 	struct span claims; /* JSON */
 	uint64_t s, seq, attempt, run, bin, state_bin;
 	size_t bin_at, state_bin_at; /* among the bytes of the message */

@@ -292,6 +292,8 @@ static const char *table_about(tova_mount *m, uint32_t what)
 	return what == TOVA_USER     ? text[WHO_USER] != NULL ? text[WHO_USER] : text[WHO_SUBJECT]
 	       : what == TOVA_INFO   ? text[WHO_INFO]
 	       : what == TOVA_CLAIMS ? text[WHO_CLAIMS]
+	       : what == TOVA_TRACEPARENT ? text[WHO_TRACEPARENT]
+	       : what == TOVA_TRACESTATE  ? text[WHO_TRACESTATE]
 				     : NULL;
 }
 

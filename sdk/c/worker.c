@@ -397,6 +397,8 @@ static void worker_read_who(const struct batch_object *o, struct who *who_r)
 		who_r->text[WHO_CLAIMS] = (char *)o->claims.p;
 		who_r->text[WHO_CLAIMS][o->claims.n] = '\0'; /* as batch_text does */
 	}
+	who_r->text[WHO_TRACEPARENT] = (char *)batch_text(&o->traceparent).p;
+	who_r->text[WHO_TRACESTATE] = (char *)batch_text(&o->tracestate).p;
 	for (int i = 0; i < WHO_TEXTS; i++)
 		who_r->has[i] = who_r->text[i] != NULL;
 }

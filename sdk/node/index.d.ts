@@ -43,6 +43,11 @@ export class Connection {
 	/** The room that it has joined first, with what is kept there; null: it is in none. Known in events of the connection, if the worker asks
 	 * for it: serve(handlers, { room_state: true }). */
 	readonly room: Room | null;
+	/** Which distributed trace the event belongs to (--trace-sample, W3C Trace Context): the header of requests that its handler makes
+	 * elsewhere. null: to none. Known in events of the connection. */
+	readonly traceparent: string | null;
+	/** What goes with traceparent there, or null. */
+	readonly tracestate: string | null;
 	send(data: Data, options?: Keyed): void;
 	join(room: string, options?: Conditions & WantedHistory): void;
 	leave(room: string): void;

@@ -4,6 +4,7 @@
 #include "common/header.h"
 #include "common/utf8.h"
 #include "handler/plugin/plugin_instance.h"
+#include "hub/session_trace.h"
 #include "hub/state.h"
 #include "ws/request.h"
 #include "ws/upgrade.h"
@@ -454,6 +455,11 @@ static const char *plugin_host_about(tova_mount *m, uint32_t what)
 	const struct plugin *p = plugin_instance_of(m)->plugin;
 	if (plugin_host_check(p, false) != TOVA_OK || p->event == NULL)
 		return NULL;
+	if (what == TOVA_TRACEPARENT)
+		return session_trace_parent(p->event,
+					    plugin_instance_of(m)->plugin->traceparent);
+	if (what == TOVA_TRACESTATE)
+		return session_trace_state(p->event).p;
 	if (what == TOVA_INFO)
 		return p->event->session != NULL ? identity_info(p->event->session).p : NULL;
 	return what == TOVA_USER     ? session_event_user(p->event)

@@ -56,6 +56,7 @@ struct plugin {
 	const struct hub_event *event; /* NULL in start, stop and migrate */
 	struct commit *commit;
 	struct scratch scratch; /* what it was given to read in this callback */
+	char traceparent[TRACE_CONTEXT_TEXT]; /* of the event, if it has asked for it */
 	bool data_used;		/* the plugin has been given `data` */
 	void *kept;		/* at a reload: from one library to the next; malloc'd */
 	size_t kept_len;

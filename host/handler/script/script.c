@@ -16,6 +16,7 @@
 #include "hub/access.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
+#include "hub/session_trace.h"
 #include "hub/trace.h"
 #include "ws/frame.h"
 
@@ -34,7 +35,7 @@ static void script_say_late(const struct script *x)
 	if (x->late > 0)
 		LOG(script_mount(x)->hub->log, LOG_NOTICE, LOG_HANDLER,
 		    "what a script said behind its last words was not done: --close-timeout was over",
-		    LOG_STR("mount", script_mount(x)->path), LOG_STR("conn", x->id),
+		    LOG_STR("mount", script_mount(x)->path), LOG_STR("conn", x->id), LOG_TRACE_ID(x->session),
 		    LOG_U64("lines", x->late));
 }
 
@@ -194,7 +195,7 @@ static void script_log_death(const struct script *x)
 	char how[64];
 	process_status_text(x->status, how, sizeof how);
 	LOG(script_mount(x)->hub->log, LOG_WARN, LOG_HANDLER, "a script failed",
-	    LOG_STR("mount", script_mount(x)->path), LOG_STR("conn", x->id), LOG_STR("how", how));
+	    LOG_STR("mount", script_mount(x)->path), LOG_STR("conn", x->id), LOG_TRACE_ID(x->session), LOG_STR("how", how));
 }
 
 /* Its connection ends as it did. */
@@ -306,7 +307,7 @@ static bool script_start_process(struct script *x, const struct event_request *f
 	if (x->process == NULL)
 		LOG(script_mount(x)->hub->log, LOG_ERROR, LOG_HANDLER,
 		    "a script can not be started", LOG_STR("mount", script_mount(x)->path),
-		    LOG_STR("conn", x->id), LOG_ERRNO(error));
+		    LOG_STR("conn", x->id), LOG_TRACE_ID(x->session), LOG_ERRNO(error));
 	return x->process != NULL;
 }
 

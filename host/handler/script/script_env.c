@@ -6,7 +6,7 @@
 #include "auth/token.h"
 #include "ws/upgrade.h"
 
-#define SCRIPT_ENV_FIXED 32
+#define SCRIPT_ENV_FIXED 34
 
 struct script_env {
 	char **v;
@@ -157,6 +157,11 @@ static void script_env_add_request(struct script_env *e, const struct event_requ
 		script_env_add(e, "TOVA_CLAIMS", span_of(facts->token->text));
 		if (facts->token->subject != NULL)
 			script_env_add(e, "REMOTE_USER", span_of(facts->token->subject));
+	}
+	if (facts->traced) { /* as programs that are started by others know them */
+		script_env_add(e, "TRACEPARENT", request_header(r, "traceparent"));
+		if (request_header_count(r, "tracestate") > 0)
+			script_env_add(e, "TRACESTATE", request_header(r, "tracestate"));
 	}
 	script_env_add_tls(e, facts);
 	script_env_add_headers(e, r);

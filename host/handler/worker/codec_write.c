@@ -7,6 +7,7 @@
 #include "handler/worker/codec.h"
 #include "common/utf8.h"
 #include "auth/token.h"
+#include "hub/session_trace.h"
 
 #define CODEC_KEEP (256u << 10)
 #define CODEC_FOLLOWER 128 /* more than all that stands around the text of one */
@@ -353,6 +354,18 @@ static __attribute__((noinline)) void put_room_state(struct codec_out *o, const 
 				!utf8_valid(state.p, state.n));
 }
 
+/* Which distributed trace it belongs to. */
+static void put_trace(struct codec_out *o, const struct hub_event *e)
+{
+	char text[TRACE_CONTEXT_TEXT];
+	const char *parent = session_trace_parent(e, text);
+	if (parent == NULL)
+		return;
+	codec_member_text(o, "traceparent", span_of(parent));
+	if (session_trace_state(e).n > 0)
+		codec_member_text(o, "tracestate", session_trace_state(e));
+}
+
 /* What stands in front of what is particular to its kind. */
 static void codec_put_event(struct codec_out *o, const struct event_held *h)
 {
@@ -367,6 +380,7 @@ static void codec_put_event(struct codec_out *o, const struct event_held *h)
 	codec_member_uint(o, "seq", e->sequence);
 	codec_member_uint(o, "attempt", e->attempt);
 	put_identity(o, e);
+	put_trace(o, e);
 	struct span state = s != NULL ? session_state(s) : (struct span){0};
 	if (state.n > 0)
 		codec_put_bytes(o, "state", "state_bin", state.p, state.n,

@@ -4,6 +4,7 @@
 
 #include "common/random.h"
 #include "handler/worker/pool.h"
+#include "hub/session_trace.h"
 
 #define POOL_LETTER_ID (SESSION_ID_TEXT + 24)
 
@@ -56,7 +57,7 @@ void pool_condemn(struct pool *p, struct event_held *e)
 	char id[SESSION_ID_TEXT];
 	LOG(hub->log, LOG_ERROR, LOG_QUARANTINE, "an event was quarantined: its workers died of it",
 	    LOG_STR("mount", p->base.mount->path), LOG_STR("event", event_name(e->event.kind)),
-	    LOG_STR("conn", hub_session_text(s, id)), LOG_U64("seq", e->event.sequence),
+	    LOG_STR("conn", hub_session_text(s, id)), LOG_TRACE_ID(s), LOG_U64("seq", e->event.sequence),
 	    LOG_U64("attempts", e->event.attempt));
 	hub->loop->stats.quarantined++;
 	char *line = pool_letter(p, e);

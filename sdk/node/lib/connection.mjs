@@ -54,6 +54,14 @@ export class Connection {
 		return this.#who.room;
 	}
 
+	get traceparent() {
+		return this.#known("traceparent");
+	}
+
+	get tracestate() {
+		return this.#known("tracestate");
+	}
+
 	#known(what) {
 		if (this.#who[what] === undefined)
 			throw new Error(`ws.${what} is known in events of the connection, not for one of which only the id was asked for`);

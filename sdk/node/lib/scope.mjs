@@ -29,8 +29,8 @@ export class Event extends Scope {
 		this.number = item.s;
 		this.link = link;
 		this.stored = item.state ?? item.state_bin; // the state that it leaves
-		const { subject, user, info } = item;
-		this.who = { subject, user, info, claims: item.request?.claims ?? item.claims }; // and who its client is then
+		const { subject, user, info, traceparent, tracestate } = item;
+		this.who = { subject, user, info, traceparent, tracestate, claims: item.request?.claims ?? item.claims }; // and who its client is then
 	}
 
 	/** Names this event for ever: store it with your own writes to make them idempotent. */

@@ -18,7 +18,7 @@ _ANY = object()
 class Connection:
     """A client. Compare and keep it freely: commands to one that is gone do nothing."""
 
-    __slots__ = ("id", "_request", "_rooms", "_stored", "_state", "_given", "_subject", "_user", "_info", "_claims", "_room")
+    __slots__ = ("id", "_request", "_rooms", "_stored", "_state", "_given", "_subject", "_user", "_info", "_claims", "_room", "_trace")
 
     def __init__(self, id: str, stored=_UNKNOWN, request: Request | None = None, rooms: list[str] | None = None):
         self.id: str = id  #: 22 characters, never reused
@@ -27,7 +27,7 @@ class Connection:
         self._stored = stored  # state as the host has it: text, bytes or None
         self._state = _UNREAD
         self._given = None  # text of a dict or list as it was read, to notice changes within
-        self._subject = self._user = self._info = self._claims = self._room = _UNKNOWN
+        self._subject = self._user = self._info = self._claims = self._room = self._trace = _UNKNOWN
 
     @property
     def request(self) -> Request:
@@ -95,6 +95,17 @@ class Connection:
             raise RuntimeError("ws.room is known in events of the connection where the worker asks for it: serve(..., room_state=True); "
                                "of any room it tells await room_state(room)")
         return self._room
+
+    @property
+    def traceparent(self) -> str | None:
+        """Which distributed trace the event belongs to (--trace-sample, W3C Trace Context): the header of requests that its handler
+        makes elsewhere. None: to none. Known in events of the connection."""
+        return self._known(self._trace, "traceparent")[0]
+
+    @property
+    def tracestate(self) -> str | None:
+        """What goes with ``traceparent`` there, or None."""
+        return self._known(self._trace, "tracestate")[1]
 
     def _known(self, value, what: str):
         if value is _UNKNOWN:

@@ -309,6 +309,7 @@ class Worker:
             ws._subject = item.get("subject")
             ws._user, ws._info = item.get("user", ws._subject), item.get("info")
             ws._claims = item["request"].get("claims") if kind in ("open", "back") and "request" in item else item.get("claims")
+            ws._trace = item.get("traceparent"), item.get("tracestate")
             if self.room_state:
                 ws._room = Room(item["room"], item.get("room_state", item.get("room_state_bin")), item.get("room_version", 0)) if "room" in item else None
         self._call(Event(kind, ws, item.get("seq", 0), item.get("attempt", 1), item["s"], link), handler, arguments)
@@ -390,7 +391,7 @@ class Worker:
     def _handle_next(self, before: Event, item: dict) -> Event:
         ws = Connection(before.own, before.stored)
         left = before.connection
-        ws._subject, ws._user, ws._info, ws._claims, ws._room = left._subject, left._user, left._info, left._claims, left._room
+        ws._subject, ws._user, ws._info, ws._claims, ws._room, ws._trace = left._subject, left._user, left._info, left._claims, left._room, left._trace
         event = Event("message", ws, before.sequence + 1, 1, item["s"], before.link)
         self._call(event, self._message, (item["data"] if "data" in item else item.get("bin", b""),))
         return event

@@ -249,6 +249,10 @@ static int connection_get(lua_State *L)
 		state_push_data(L, ws);
 	else if (strcmp(name, "user") == 0)
 		state_push_user(L, ws);
+	else if (strcmp(name, "traceparent") == 0)
+		state_push_trace(L, ws, TOVA_TRACEPARENT);
+	else if (strcmp(name, "tracestate") == 0)
+		state_push_trace(L, ws, TOVA_TRACESTATE);
 	else if (strcmp(name, "request") == 0)
 		state_push_request(L, ws);
 	else

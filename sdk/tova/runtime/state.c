@@ -57,6 +57,17 @@ void state_push_user(lua_State *L, tova_ws ws)
 	lua_pushstring(L, tova_subject(r->mount)); /* nil for NULL */
 }
 
+void state_push_trace(lua_State *L, tova_ws ws, uint32_t what)
+{
+	const struct runtime *r = runtime_of(L);
+	bool state = what == TOVA_TRACESTATE;
+	if (r->mount == NULL || !tova_ws_eq(ws, r->ws))
+		runtime_fault(L, "ws.%s is that of the connection whose event it is only",
+			      state ? "tracestate" : "traceparent");
+	/* nil for NULL */
+	lua_pushstring(L, state ? tova_tracestate(r->mount) : tova_traceparent(r->mount));
+}
+
 void state_keep(lua_State *L)
 {
 	struct runtime *r = runtime_of(L);

@@ -14,6 +14,8 @@ void state_push_data(lua_State *L, tova_ws ws);
 void state_set_data(lua_State *L, tova_ws ws, int at);
 /* Pushes the user whom the token names, or nil. */
 void state_push_user(lua_State *L, tova_ws ws);
+/* what: TOVA_TRACEPARENT or TOVA_TRACESTATE. */
+void state_push_trace(lua_State *L, tova_ws ws, uint32_t what);
 /* Pushes the request, in on_open; elsewhere a fault. */
 void state_push_request(lua_State *L, tova_ws ws);
 /* At the end of an event: what ws.data is now goes to the host. Faults if that is too much. */

@@ -56,6 +56,18 @@ static int look_about(struct probe_run *r, char *rest)
 	return text_send(r->m, r->me, &t);
 }
 
+static int look_trace(struct probe_run *r, char *rest)
+{
+	(void)rest;
+	struct text t = {NULL, 0, 0};
+	const char *parent = tova_traceparent(r->m), *state = tova_tracestate(r->m);
+	text_add(&t, "{\"known\":%s", parent != NULL ? "true" : "false");
+	text_member(&t, "traceparent", parent != NULL ? parent : "");
+	text_member(&t, "tracestate", state != NULL ? state : "");
+	text_add(&t, "}");
+	return text_send(r->m, r->me, &t);
+}
+
 static int look_setting(struct probe_run *r, char *rest)
 {
 	word_unescape(rest);
@@ -73,6 +85,6 @@ static int look_log(struct probe_run *r, char *rest)
 
 const struct probe_command look_commands[] = {
 	{"event", look_event},	     {"myid", look_id},	    {"results", look_results},
-	{"counters", look_counters}, {"about", look_about}, {"setting", look_setting},
+	{"counters", look_counters}, {"about", look_about}, {"trace", look_trace}, {"setting", look_setting},
 	{"log", look_log},	     {NULL, NULL},
 };
