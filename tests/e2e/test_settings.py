@@ -275,7 +275,7 @@ WRONG = {
     "plugin": [("none", []), ("/=", []), ("/a b=x", []), (NONE, []), ("/dev/null", [])], "plugin-set": [("x", []), ("a b=1", []), ("nokey=1", [])],
     "worker": [("", []), ("/x=", [])], "script": [("", []), ("/x=", [])],
     "script-dir": [("", []), ("/x=", []), (NONE, []), ("/etc/passwd", [])], "attach": [("", []), ("tcp://0.0.0.0:1", []), ("/x=http://a", []), (f"/x=ipc://{NONE}", [])],
-    "dead-letter": [("", []), (NONE, [])], "log-file": [("", []), (NONE, [])], "access-log": [("", []), (NONE, [])], "control": [("", []), (NONE, []), ("/dev/null", [])], "control-group": [("", []), ("no such group", [])],
+    "dead-letter": [("", []), (NONE, [])], "log-file": [("", []), (NONE, [])], "access-log": [("", []), (NONE, [])], "trace-file": [("", []), (NONE, [])], "trace-sample": [("", []), ("2", []), ("x", [])], "control": [("", []), (NONE, []), ("/dev/null", [])], "control-group": [("", []), ("no such group", [])],
     "static": [("", []), (NONE, [])], "config": [("", []), (NONE, []), ("/", [])],
     "attach-cert": [("", []), (NONE, ["--attach-key", NONE])], "attach-key": [("", [])], "attach-client-ca": [("", [])], "attach-token": [("", []), (NONE, []), ("/dev/null", [])],
     "tls-cert": [("", []), (NONE, []), ("/dev/null", [])], "tls-key": [("", []), (NONE, ["--tls-cert", "{cert}"])],
