@@ -7,7 +7,7 @@
  * asker; tova_after, tova_sendf, tova_broadcastf, tova_broadcastf_to, tova_with_key 1.4  on_save,
  * keep, kept 1.5  on_away, on_back, join_history, TOVA_UNKEPT, TOVA_QUERY_HISTORY and what answers
  * it; join_if, leave_all, broadcast_among, close_room, info, about; TOVA_QUERY_USERS; tova_reply:
- * members, users
+ * members, users 1.6  watch, unwatch, on_join, on_leave
  *
  * A plugin is a shared library that exports one constant struct:
  *
@@ -50,7 +50,7 @@ extern "C" {
 #endif
 
 #define TOVA_ABI_MAJOR 1
-#define TOVA_ABI_MINOR 5
+#define TOVA_ABI_MINOR 6
 
 /* --- values ----------------------------------------------------------------------------------- */
 
@@ -262,6 +262,24 @@ typedef struct tova_room_user {
 	uint64_t connections; /* that he has in the room */
 } tova_room_user;
 
+/* Since 1.6. Somebody has come into a room that is watched, or has gone from it: each user once,
+ * however many connections he has there; who is nobody in particular counts by his connection.
+ * Texts end in NUL. */
+typedef struct tova_presence {
+	size_t size;
+	const char *room;
+	size_t room_len;
+	const char *user; /* as TOVA_USER; "" for nobody in particular */
+	size_t user_len;
+	const char *info; /* what is said of the connection `ws` */
+	size_t info_len;
+	tova_ws ws;	/* with which he has come, or has gone as the last; it may be gone by now */
+	uint32_t users; /* of whom on_join has told and on_leave has not, this one told */
+} tova_presence;
+
+/* Of watch, where nothing is said: five seconds. */
+#define TOVA_GRACE UINT32_MAX
+
 /* Since 1.5. What `about` tells. */
 enum tova_about {
 	TOVA_USER = 1,	 /* whose connection it is: as `info` has said, or the token's "sub" */
@@ -434,6 +452,14 @@ struct tova_host {
 	/* Since 1.5 [loop]. Of the event's connection, in any callback: enum tova_about. NULL:
 	 * nothing is known. Valid until the callback returns. */
 	const char *(*about)(tova_mount *m, uint32_t what);
+	/* Since 1.6 [loop]. on_join and on_leave are called for that room from here on, first of all
+	 * for those who are in it. A user whose last connection there was lost counts as there for
+	 * grace_ms (at most 3,600,000; or TOVA_GRACE), so that he may load his page again unnoticed.
+	 * Watching a room that is watched sets its grace only. The mount watches, not this library:
+	 * a reload changes nothing. Of at most 65,536 rooms. */
+	int (*watch)(tova_mount *m, const char *room, size_t room_len, uint32_t grace_ms);
+	/* Since 1.6 [loop]. Nobody of that room is told of any more. */
+	int (*unwatch)(tova_mount *m, const char *room, size_t room_len);
 };
 
 /* --- the plugin's side ------------------------------------------------------------------------ */
@@ -498,6 +524,11 @@ typedef struct tova_plugin {
 	/* Since 1.5. It has come back on another socket, with this request; without an on_away
 	 * before it where the loss was not noticed, or the client was back before that was told. */
 	int (*on_back)(tova_mount *m, tova_ws ws, const tova_request *request);
+	/* Since 1.6. Who has come into a room that is watched, and who has gone from it, of each user
+	 * one after the other; after the commit that caused it, and as events of the mount. Whoever
+	 * has come and gone before he could be told of is not told of. */
+	int (*on_join)(tova_mount *m, const tova_presence *who);
+	int (*on_leave)(tova_mount *m, const tova_presence *who);
 } tova_plugin;
 
 #if defined(_WIN32)
@@ -722,6 +753,27 @@ static inline const tova_member *tova_members(const tova_reply *r)
 static inline const tova_room_user *tova_users(const tova_reply *r)
 {
 	return r->size >= offsetof(tova_reply, users) + sizeof r->users ? r->users : NULL;
+}
+
+/* --- since 1.6; TOVA_E_ARG from a host that is older ----------------------------------------- */
+
+static inline int tova_watch_for(tova_mount *m, const char *room, uint32_t grace_ms)
+{
+	return m->host->size >= offsetof(tova_host, unwatch) + sizeof m->host->unwatch
+		       ? m->host->watch(m, room, strlen(room), grace_ms)
+		       : TOVA_E_ARG;
+}
+
+static inline int tova_watch(tova_mount *m, const char *room)
+{
+	return tova_watch_for(m, room, TOVA_GRACE);
+}
+
+static inline int tova_unwatch(tova_mount *m, const char *room)
+{
+	return m->host->size >= offsetof(tova_host, unwatch) + sizeof m->host->unwatch
+		       ? m->host->unwatch(m, room, strlen(room))
+		       : TOVA_E_ARG;
 }
 
 /* exclude: TOVA_NONE for nobody. */

@@ -17,6 +17,9 @@
 	X(kept, kept_bytes, "bytes kept for clients that may come back") \
 	X(rooms, rooms, "rooms with a member") \
 	X(memberships, memberships, "memberships in rooms") \
+	X(watches, watches, "rooms that are watched") \
+	X(watch_waiting, watch_waiting, \
+	  "users of watched rooms who have come or gone and of whom the handler is still to be told") \
 	X(history, history_bytes, "bytes of memory for what rooms remember") \
 	X(room_states, room_states, "rooms with a state that handlers keep") \
 	X(room_state_bytes, room_state_bytes, "bytes of memory for these states") \

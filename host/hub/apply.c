@@ -10,6 +10,7 @@
 #include "hub/resume.h"
 #include "hub/slow_consumer.h"
 #include "hub/timer.h"
+#include "hub/watching.h"
 #include "hub/session_conn.h"
 
 static inline void hub_send(struct hub *hub, struct conn *c, struct out_message *o, bool own)
@@ -360,6 +361,7 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 	case COMMAND_CLOSE:
 		c->parted = c->parted || s == c->origin;
 		access_ended_by(s, m->counts ? "push" : "handler");
+		s->dismissed = true;
 		hub_close_session(s, command->code, text, false);
 		break;
 	case COMMAND_SET:
@@ -444,6 +446,8 @@ static void apply_command(struct hub *hub, struct mount *m, struct commit *c,
 		room_state_set(m, c, command);
 	else if (command->kind == COMMAND_QUERY)
 		apply_query(m, c, command);
+	else if (command->kind >= COMMAND_WATCH)
+		watching_apply(m, c, command);
 	else if (of_mount && command->kind == COMMAND_TIMER)
 		apply_timer(m, NULL, c, command);
 	else if (of_mount)

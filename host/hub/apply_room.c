@@ -4,7 +4,7 @@
 
 #include "hub/access.h"
 #include "hub/delivery.h"
-#include "hub/room_users.h"
+#include "hub/watch.h"
 
 /* Sessions that are to be ended. Rooms change by that, so they are collected before. */
 struct apply_ends {
@@ -31,6 +31,7 @@ static void apply_end_all(struct mount *m, struct apply_ends *ends, uint16_t cod
 {
 	for (uint32_t i = 0; i < ends->n; i++) {
 		access_ended_by(ends->v[i], m->counts ? "push" : "handler");
+		ends->v[i]->dismissed = true;
 		hub_close_session(ends->v[i], code, reason, false);
 	}
 	if (ends->n > 0)
@@ -110,13 +111,13 @@ static void apply_user(struct mount *m, struct session *s, struct span info, str
 	now[user.n] = '\0';
 	const char *after = user.n > 0 ? now : identity_subject(s);
 	after = after != NULL && after[0] != '\0' ? after : NULL;
-	if ((before != NULL && kept == NULL) || !room_users_add_everywhere(s, after)) {
+	if ((before != NULL && kept == NULL) || !watch_come_everywhere(s, after)) {
 		apply_info_failed(m, s);
 	} else if (!identity_set(s, info, user)) {
-		room_users_remove_everywhere(s, after);
+		watch_go_everywhere(s, after);
 		apply_info_failed(m, s);
 	} else {
-		room_users_remove_everywhere(s, kept);
+		watch_go_everywhere(s, kept);
 	}
 	free(kept);
 }

@@ -63,6 +63,10 @@ const char *commit_error_text(enum commit_error error)
 		return "the token of a prolong is not good, or of somebody else: the log says why";
 	case COMMIT_E_NO_TOKENS:
 		return "a prolong at a mount that asks for no tokens (--jwt-key)";
+	case COMMIT_E_WATCHES:
+		return "a watch is of one room more than the 65,536 that a mount's handler may watch";
+	case COMMIT_E_GRACE:
+		return "a watch has a grace that is none; expected milliseconds, 0 to 3,600,000";
 	case COMMIT_E_EXPIRED:
 		return "its \"expires\" had passed before it came: nothing was done";
 	case COMMIT_E_SCOPE:
@@ -599,4 +603,20 @@ enum commit_error commit_query(struct commit *c, const struct event_query *query
 	memcpy(command->query.asker, query->asker, sizeof command->query.asker);
 	c->n++;
 	return COMMIT_OK;
+}
+
+enum commit_error commit_watch(struct commit *c, struct span room, uint64_t grace_ms)
+{
+	if (grace_ms > RULES_GRACE_MAX_MS)
+		return commit_spoil(c, COMMIT_E_GRACE);
+	if (commit_room(c, COMMAND_WATCH, 0, room) != COMMIT_OK)
+		return c->error;
+	c->commands[c->n - 1].grace_ms = (uint32_t)grace_ms;
+	c->judged = true;
+	return COMMIT_OK;
+}
+
+enum commit_error commit_unwatch(struct commit *c, struct span room)
+{
+	return commit_room(c, COMMAND_UNWATCH, 0, room);
 }

@@ -54,6 +54,9 @@ enum commit_error {
 	/* Of a prolong: see prolong.h. */
 	COMMIT_E_TOKEN,
 	COMMIT_E_NO_TOKENS,
+	/* Of a watch: see watch.h. */
+	COMMIT_E_WATCHES,
+	COMMIT_E_GRACE,
 	/* Of a push: its time was over before it came. */
 	COMMIT_E_EXPIRED,
 	/* Of a push: whoever gave it may not do that. */
@@ -77,6 +80,8 @@ enum command_kind {
 	COMMAND_BROADCAST_AMONG,
 	COMMAND_SET_ROOM,
 	COMMAND_PROLONG,
+	COMMAND_WATCH,
+	COMMAND_UNWATCH,
 };
 
 /* What has to be true when a join is done, or its event fails; and what is done then. All zero:
@@ -124,6 +129,7 @@ struct command {
 			uint64_t id, asker[2];
 			uint32_t kind, limit;
 		} query;
+		uint32_t grace_ms; /* WATCH */
 		struct {
 			uint32_t text, len; /* in the arena: what a SET that compares expects */
 		} expected;
@@ -254,6 +260,10 @@ enum commit_error commit_timer(struct commit *c, bool of_session, uint64_t targe
 			       const struct event_timer *timer);
 enum commit_error commit_cancel(struct commit *c, bool of_session, uint64_t target,
 				struct span name);
+/* grace_ms: how long a user whose last connection was lost still counts as there; see
+ * RULES_GRACE_MAX_MS. */
+enum commit_error commit_watch(struct commit *c, struct span room, uint64_t grace_ms);
+enum commit_error commit_unwatch(struct commit *c, struct span room);
 enum commit_error commit_query(struct commit *c, const struct event_query *query);
 
 static inline struct span commit_text(const struct commit *c, const struct command *command)

@@ -10,6 +10,7 @@
 #include "hub/session_trace.h"
 #include "hub/state.h"
 #include "hub/trace.h"
+#include "hub/watching.h"
 #include "net/conn.h"
 
 static struct session *delivery_session_of(struct mount *m, struct lane *lane)
@@ -60,6 +61,7 @@ static __attribute__((noinline)) void delivery_judge(struct mount *m, struct com
 {
 	state_check(m, c);
 	prolong_check(m, c);
+	watching_check(m, c);
 	condition_check(m, c);
 	history_check(m, c);
 	room_state_check(m, c, m->settling);

@@ -3,6 +3,7 @@
 #include "hub/delivery_parts.h"
 #include "hub/hub.h"
 #include "hub/timer.h"
+#include "hub/watching.h"
 #include "net/conn.h"
 
 #define DELIVERY_TAKEN_MIN 4096 /* bytes of a message that is not copied where it need not be */
@@ -43,6 +44,22 @@ static struct event_held *delivery_lane_hold(struct session *s, const struct hub
 	return memory != NULL ? event_hold_memory(&taken, memory, size) : event_hold(e);
 }
 
+/* Whoever submits events of some kinds knows which of them wait, or are being handled. */
+static inline bool delivery_is_counted(enum event_kind kind)
+{
+	return ((EVENT_BIT(EVENT_TIMER) | EVENT_BIT(EVENT_JOIN) | EVENT_BIT(EVENT_LEAVE)) &
+		EVENT_BIT(kind)) != 0;
+}
+
+static __attribute__((noinline)) void delivery_tell_waits(struct mount *m, const struct hub_event *e,
+							  bool waits)
+{
+	if (e->kind == EVENT_TIMER)
+		timer_waits(m, e->session, span_of(e->timer.name), waits);
+	else
+		watching_count(m, waits ? 1 : -1);
+}
+
 bool delivery_wait(struct mount *m, struct session *s, const struct hub_event *e, bool next)
 {
 	struct event_held *h = delivery_lane_hold(s, e);
@@ -56,8 +73,8 @@ bool delivery_wait(struct mount *m, struct session *s, const struct hub_event *e
 	delivery_stamp(m, h);
 	budget_add_event(m->budget, h->size);
 	lane->waiting += (uint32_t)h->size;
-	if (e->kind == EVENT_TIMER)
-		timer_waits(m, s, span_of(e->timer.name), true);
+	if (delivery_is_counted(e->kind))
+		delivery_tell_waits(m, e, true);
 	if (next)
 		lane_push_next(lane, h);
 	else
@@ -73,8 +90,8 @@ void delivery_free(struct mount *m, struct event_held *h)
 {
 	struct session *s = h->event.session;
 	budget_sub_event(m->budget, h->size);
-	if (h->event.kind == EVENT_TIMER)
-		timer_waits(m, s, span_of(h->event.timer.name), false);
+	if (delivery_is_counted(h->event.kind))
+		delivery_tell_waits(m, &h->event, false);
 	event_held_free(&h);
 	if (s != NULL && s->paused && s->lane.waiting <= HUB_LANE_MAX / 2)
 		hub_unpause(s);

@@ -12,8 +12,29 @@ const char *event_name(enum event_kind kind)
 {
 	static const char *const names[EVENT_KINDS] = {"upgrade", "open",  "message", "close",
 						       "error",	  "timer", "reply",   "wake",
-						       "away",	  "back"};
+						       "away",	  "back",  "join",    "leave"};
 	return names[kind];
+}
+
+static size_t event_presence_size(const struct event_presence *p)
+{
+	return sizeof *p + p->room_len + 1 + p->user_len + 1 + p->info_len + 1;
+}
+
+struct event_presence *event_presence_new(struct span room, struct span user, struct span info)
+{
+	struct event_presence *p =
+		calloc(1, sizeof *p + room.n + 1 + user.n + 1 + info.n + 1);
+	if (p == NULL)
+		return NULL;
+	p->room_len = (uint8_t)room.n;
+	p->user_len = (uint32_t)user.n;
+	p->info_len = (uint16_t)info.n;
+	memcpy(p->texts, room.p, room.n);
+	memcpy(p->texts + room.n + 1, user.p, user.n);
+	if (info.n > 0)
+		memcpy(p->texts + room.n + 1 + user.n + 1, info.p, info.n);
+	return p;
 }
 
 /* What of the event lies elsewhere. */
@@ -32,6 +53,9 @@ static struct span event_bytes(const struct hub_event *e)
 		return span_of(e->timer.name);
 	case EVENT_REPLY:
 		return e->query.room;
+	case EVENT_JOIN:
+	case EVENT_LEAVE:
+		return (struct span){(const char *)e->presence, event_presence_size(e->presence)};
 	default:
 		return (struct span){0};
 	}
@@ -51,6 +75,10 @@ static void event_point_at(struct hub_event *e, char *bytes, size_t len)
 		break;
 	case EVENT_REPLY:
 		e->query.room = (struct span){bytes, len};
+		break;
+	case EVENT_JOIN:
+	case EVENT_LEAVE:
+		e->presence = (const struct event_presence *)(const void *)bytes;
 		break;
 	default:
 		break;

@@ -27,6 +27,9 @@ enum event_kind {
 	/* of a client of tova.v1 (resume.h), for handlers that ask for them */
 	EVENT_AWAY,
 	EVENT_BACK,
+	/* of a room that is watched (watch.h) */
+	EVENT_JOIN,
+	EVENT_LEAVE,
 	EVENT_KINDS,
 };
 #define EVENT_BIT(kind) (1u << (kind))
@@ -100,6 +103,32 @@ struct event_query {
 	struct span room; /* COUNT, MEMBERS, HISTORY */
 };
 
+/* Who has come into a watched room, or has gone from it. One piece of memory. */
+struct event_presence {
+	uint64_t host, conn; /* the id of the connection with which he has */
+	uint32_t users; /* of whom the handler knows then, he and all of whom it was told */
+	uint32_t user_len; /* 0: nobody in particular */
+	uint16_t info_len;
+	uint8_t room_len;
+	char texts[]; /* the room, the user and what is said of him, each with a NUL */
+};
+
+/* Numbers are to be filled in. The caller's to free; NULL without memory. */
+struct event_presence *event_presence_new(struct span room, struct span user, struct span info);
+/* Each ends in NUL. */
+static inline struct span event_presence_room(const struct event_presence *p)
+{
+	return (struct span){p->texts, p->room_len};
+}
+static inline struct span event_presence_user(const struct event_presence *p)
+{
+	return (struct span){p->texts + p->room_len + 1, p->user_len};
+}
+static inline struct span event_presence_info(const struct event_presence *p)
+{
+	return (struct span){p->texts + p->room_len + 1 + p->user_len + 1, p->info_len};
+}
+
 /* One event. Pointers are borrowed until it has been handled. */
 struct hub_event {
 	enum event_kind kind;
@@ -133,6 +162,7 @@ struct hub_event {
 		} away;
 		struct event_timer timer;
 		struct event_query query;
+		const struct event_presence *presence; /* JOIN, LEAVE */
 	};
 };
 

@@ -12,6 +12,7 @@
 #include "hub/slow_consumer.h"
 #include "hub/timer.h"
 #include "hub/trace.h"
+#include "hub/watching.h"
 #include "hub/session_conn.h"
 
 static void hub_on_more_victims(void *arg)
@@ -184,12 +185,20 @@ static void hub_on_turn(void *arg)
 	struct session *s;
 	if (resumes_have_work(&hub->resumes))
 		resumes_on_turn(hub);
+	if (hub->watching_due)
+		watching_on_turn(hub);
 	while ((s = hub->over) != NULL) {
 		CHECK(s->magic == CHECK_SESSION && s->ended && s->local == 0);
 		hub->over = s->over_next;
 		resume_free(hub, s);
 		session_free(&s);
 	}
+}
+
+static void hub_on_watching_later(void *arg)
+{
+	struct hub *hub = arg;
+	hub->watching_due = true; /* at the end of this turn */
 }
 
 bool hub_init(struct hub *hub, struct loop *loop)
@@ -205,6 +214,7 @@ bool hub_init(struct hub *hub, struct loop *loop)
 	histories_init(&hub->histories, hub);
 	room_states_init(&hub->room_states, hub);
 	loop_timer_init(loop, &hub->more_victims, hub_on_more_victims, hub);
+	loop_timer_init(loop, &hub->watching_later, hub_on_watching_later, hub);
 	hub->hook = (struct loop_hook){.run = hub_on_turn, .arg = hub};
 	loop_add_hook(loop, &hub->hook);
 	slotmap_init(&hub->sessions, 0);
@@ -248,6 +258,8 @@ void hub_free(struct hub *hub)
 	timers_free(&hub->timers);
 	budgets_free(&hub->budgets);
 	loop_timer_cancel(&hub->more_victims);
+	loop_timer_cancel(&hub->watching_later);
+	hub->watching_due = false;
 	hub_on_turn(hub);
 	resumes_free(&hub->resumes);
 	histories_free(&hub->histories);

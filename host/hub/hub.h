@@ -70,6 +70,8 @@ struct hub {
 	struct session *over; /* whose memory goes with the turn */
 	struct loop_hook hook;
 	struct loop_timer more_victims; /* set: there are more than are ended in one turn */
+	bool watching_due;		/* a handler may be told who has come or gone */
+	struct loop_timer watching_later; /* set: there is more to be told than fits into a turn */
 	char *const *origins;		/* see upgrade_origin_ok; the settings' */
 	/* Where the admin page comes from, whose console may connect; the server's. */
 	char **page_origins;

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "hub/hub.h"
+#include "hub/watch.h"
 
 struct mount *mount_new(struct hub *hub, const char *path)
 {
@@ -51,6 +52,7 @@ void mount_free(struct mount **m_p)
 	commit_free(&m->commit);
 	room_table_free(&m->rooms);
 	room_state_free_all(m);
+	watches_free(&m->rooms.watches);
 	history_free(m);
 	user_limits_free(&m->user_limits);
 	token_policy_free(&m->tokens);

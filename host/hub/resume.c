@@ -297,6 +297,7 @@ static void resumes_on_tick(void *arg)
 				: "nobody came back: the session ends",
 			   CLOSE_ABNORMAL);
 		access_ended_by(r->session, "away");
+		r->session->dismissed = true;
 		hub_close_session(r->session, CLOSE_ABNORMAL, (struct span){0}, true);
 		full = false;
 		left--;

@@ -6,6 +6,7 @@
 #include "hub/room_state.h"
 #include "hub/room_users.h"
 #include "hub/session.h"
+#include "hub/watch.h"
 #include "net/conn.h"
 #include "hub/session_conn.h"
 
@@ -30,6 +31,16 @@ struct room *room_find(const struct room_table *table, struct span name)
 	return room_with_hash(table, hash_bytes(&table->key, name.p, name.n), name);
 }
 
+/* Those of a room that is watched, which has them before it is there. */
+static struct room_users *room_watched(const struct room_table *table, struct span name)
+{
+	struct watch *w = watch_find(table->watches, name);
+	if (w == NULL)
+		return NULL;
+	w->users->of_room = true;
+	return w->users;
+}
+
 static struct room *room_add(struct room_table *table, struct span name)
 {
 	struct room *r = hash_table_reserve(&table->table)
@@ -39,7 +50,7 @@ static struct room *room_add(struct room_table *table, struct span name)
 		return NULL;
 	r->here = (struct room_shard){.members = NULL};
 	r->elsewhere = NULL;
-	r->users = NULL;
+	r->users = table->watches != NULL ? room_watched(table, name) : NULL;
 	r->state = NULL;
 	r->n = 0;
 	r->refs = 1;
@@ -84,7 +95,7 @@ static void room_remove(struct room_table *table, struct room *r)
 		room_state_leave(r->state);
 	r->state = NULL;
 	table->stats->rooms--;
-	room_users_free(r->users);
+	room_users_unroom(r->users);
 	r->users = NULL;
 	room_free_far(table, r);
 	room_unref(r);
@@ -208,7 +219,7 @@ enum room_joined room_join(struct room_table *table, struct span name, struct se
 	if (!room_list_reserve(&s->rooms) || (r == NULL && (r = room_add(table, name)) == NULL))
 		return ROOM_NO_MEMORY;
 	if (!room_reserve(table, r, stub, shard) ||
-	    (r->users != NULL && !room_users_add(r->users, identity_user(s)))) {
+	    (r->users != NULL && !watch_come(r->users, s, identity_user(s)))) {
 		if (r->n == 0)
 			room_remove(table, r);
 		return ROOM_NO_MEMORY;
@@ -239,6 +250,11 @@ static void room_shrink(struct room_shard *s)
 	s->cap /= 2;
 }
 
+static void room_drop_user(const struct room *r, const struct session *s)
+{
+	watch_go(r->users, s, identity_user(s));
+}
+
 /* Takes the session out of its shard's array; the room goes with its last member. */
 static void room_drop_member(struct room_table *table, struct room_membership at)
 {
@@ -246,7 +262,7 @@ static void room_drop_member(struct room_table *table, struct room_membership at
 	struct room_shard *s = room_shard(r, at.shard);
 	CHECK(at.slot < s->n);
 	if (r->users != NULL)
-		room_users_remove(r->users, identity_user(room_at(r, s, at.slot)));
+		room_drop_user(r, room_at(r, s, at.slot));
 	const struct session *last = room_at(r, s, --s->n);
 	s->members[at.slot] = s->members[s->n];
 	last->rooms.list->v[s->members[s->n].slot].slot = at.slot;
@@ -349,10 +365,11 @@ struct room_users *room_users_of(struct room *r)
 {
 	if (r->users != NULL)
 		return r->users;
-	struct room_users *users = calloc(1, sizeof *users);
+	struct room_users *users = room_users_new();
 	if (users == NULL || !room_users_fill(users, r)) {
 		room_users_free(users);
 		return NULL;
 	}
+	users->of_room = true;
 	return r->users = users;
 }

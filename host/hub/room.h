@@ -21,6 +21,7 @@ struct conn_group;
 struct room_state;
 struct room_users;
 struct session;
+struct watches;
 
 /* What a broadcast needs of a member is its conn; who walks members touches nothing else. */
 struct room_member {
@@ -49,7 +50,7 @@ struct room {
 	/* first those of resume.h, then of each other loop: 1 + table->n_far; NULL: none of these
 	 * was ever a member */
 	struct room_far *elsewhere;
-	struct room_users *users; /* NULL: nobody has asked who they are */
+	struct room_users *users; /* NULL: nobody has asked who they are, or watches */
 	struct room_state *state; /* what is kept with it: room_state.h; or NULL */
 	uint32_t n;		  /* all members */
 	/* the table's while it has members, and one for each close event that names it */
@@ -92,6 +93,7 @@ struct room_table {
 	struct stats *stats;
 	struct hash_table states; /* see room_state.h; also of rooms without members */
 	uint32_t n_far; /* loops beside this one */
+	struct watches *watches; /* rooms of which the handler is told who comes; NULL: none */
 };
 
 /* The room of that name, or NULL. */

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "hub/session.h"
 
 /* Where the name is, or would be. */
 static uint32_t room_users_place(const struct room_users *users, const char *name, bool *there_r)
@@ -24,13 +23,6 @@ static uint32_t room_users_place(const struct room_users *users, const char *nam
 	return *there_r ? to : from;
 }
 
-const struct room_user *room_users_find(const struct room_users *users, const char *name)
-{
-	bool there;
-	uint32_t place = room_users_place(users, name, &there);
-	return there ? users->v[place] : NULL;
-}
-
 uint32_t room_users_after(const struct room_users *users, struct span name)
 {
 	uint32_t from = 0, to = users->n;
@@ -47,7 +39,7 @@ uint32_t room_users_after(const struct room_users *users, struct span name)
 	return from;
 }
 
-static struct room_user *room_users_new(struct room_users *users, const char *name)
+static struct room_user *room_user_new(struct room_users *users, const char *name)
 {
 	if (users->n == users->cap) {
 		uint32_t cap = users->cap == 0 ? 4 : users->cap * 2;
@@ -62,6 +54,7 @@ static struct room_user *room_users_new(struct room_users *users, const char *na
 	if (user == NULL)
 		return NULL;
 	user->connections = 1;
+	user->held = false;
 	memcpy(user->name, name, n);
 	return user;
 }
@@ -75,10 +68,10 @@ bool room_users_add(struct room_users *users, const char *name)
 	}
 	uint32_t place = room_users_place(users, name, &there);
 	if (there) {
-		users->v[place]->connections++;
+		users->absent -= users->v[place]->connections++ == 0;
 		return true;
 	}
-	struct room_user *user = room_users_new(users, name);
+	struct room_user *user = room_user_new(users, name);
 	if (user == NULL)
 		return false;
 	memmove(users->v + place + 1, users->v + place, (users->n - place) * sizeof *users->v);
@@ -86,6 +79,13 @@ bool room_users_add(struct room_users *users, const char *name)
 	users->v[place] = user;
 	users->n++;
 	return true;
+}
+
+static void room_users_drop(struct room_users *users, uint32_t place)
+{
+	free(users->v[place]);
+	users->n--;
+	memmove(users->v + place, users->v + place + 1, (users->n - place) * sizeof *users->v);
 }
 
 void room_users_remove(struct room_users *users, const char *name)
@@ -97,15 +97,41 @@ void room_users_remove(struct room_users *users, const char *name)
 		return;
 	}
 	uint32_t place = room_users_place(users, name, &there);
-	CHECK(there);
+	CHECK(there && users->v[place]->connections > 0);
 	if (--users->v[place]->connections > 0)
 		return;
-	free(users->v[place]);
-	users->n--;
-	memmove(users->v + place, users->v + place + 1, (users->n - place) * sizeof *users->v);
+	if (users->v[place]->held)
+		users->absent++;
+	else
+		room_users_drop(users, place);
+}
+
+void room_users_hold(struct room_users *users, const char *name)
+{
+	bool there;
+	uint32_t place = room_users_place(users, name, &there);
+	CHECK(there && !users->v[place]->held);
+	users->v[place]->held = true;
+}
+
+void room_users_release(struct room_users *users, const char *name)
+{
+	bool there;
+	uint32_t place = room_users_place(users, name, &there);
+	CHECK(there && users->v[place]->held);
+	users->v[place]->held = false;
+	if (users->v[place]->connections > 0)
+		return;
+	users->absent--;
+	room_users_drop(users, place);
 }
 
 /* --- of a room -------------------------------------------------------------------------------- */
+
+struct room_users *room_users_new(void)
+{
+	return calloc(1, sizeof(struct room_users));
+}
 
 void room_users_free(struct room_users *users)
 {
@@ -116,28 +142,18 @@ void room_users_free(struct room_users *users)
 	free(users);
 }
 
-/* Those of its i-th room; NULL: they are not counted there. */
-static struct room_users *room_users_at(const struct session *s, uint32_t i)
+void room_users_unroom(struct room_users *users)
 {
-	return s->rooms.list->v[i].room->users;
+	if (users == NULL)
+		return;
+	users->of_room = false;
+	if (users->watch == NULL)
+		room_users_free(users);
 }
 
-bool room_users_add_everywhere(struct session *s, const char *name)
+void room_users_unwatch(struct room_users *users)
 {
-	for (uint32_t i = 0; i < room_count(&s->rooms); i++) {
-		if (room_users_at(s, i) == NULL || room_users_add(room_users_at(s, i), name))
-			continue;
-		while (i-- > 0)
-			if (room_users_at(s, i) != NULL)
-				room_users_remove(room_users_at(s, i), name);
-		return false;
-	}
-	return true;
-}
-
-void room_users_remove_everywhere(struct session *s, const char *name)
-{
-	for (uint32_t i = 0; i < room_count(&s->rooms); i++)
-		if (room_users_at(s, i) != NULL)
-			room_users_remove(room_users_at(s, i), name);
+	users->watch = NULL;
+	if (!users->of_room)
+		room_users_free(users);
 }

@@ -8,11 +8,11 @@
 
 #include "common/span.h"
 
-struct room;
-struct session;
+struct watch;
 
 struct room_user {
-	uint32_t connections;
+	uint32_t connections; /* 0: he is not there, but held */
+	bool held;	      /* the room's watch has him */
 	char name[]; /* and a NUL */
 };
 
@@ -20,29 +20,34 @@ struct room_users {
 	struct room_user **v; /* by name */
 	uint32_t n, cap;
 	uint32_t anonymous; /* connections of nobody in particular */
+	uint32_t absent;    /* of the users, those that are only held */
+	bool of_room;	    /* there is a room that has them */
+	struct watch *watch; /* that has them, too; NULL: none */
 };
 
+/* Of no room yet; NULL without memory. */
+struct room_users *room_users_new(void);
 /* They are counted no more. NULL: they were not. */
 void room_users_free(struct room_users *users);
-
-/* The user of that name; NULL: he is not there. */
-const struct room_user *room_users_find(const struct room_users *users, const char *name);
+/* The room has gone; they stay if they are watched. */
+void room_users_unroom(struct room_users *users);
+/* They are not watched any more; they stay if there is a room. */
+void room_users_unwatch(struct room_users *users);
 /* The place of the first user whose name is behind this one; p NULL: the first of all. */
 uint32_t room_users_after(const struct room_users *users, struct span name);
 /* How many users there are, a connection of nobody in particular counting as one. */
 static inline uint32_t room_users_count(const struct room_users *users)
 {
-	return users->n + users->anonymous;
+	return users->n - users->absent + users->anonymous;
 }
 
-/* A connection of that user (NULL: nobody's) has come, or has gone. False without memory: it has
- * not come. */
+/* A connection of that user (NULL: nobody's) has come, or has gone: watch_come and watch_go, which do
+ * the same for who watches. False without memory: it has not come. */
 bool room_users_add(struct room_users *users, const char *name);
 void room_users_remove(struct room_users *users, const char *name);
 
-/* The same in all rooms of the session where users are counted: before and after it becomes
- * somebody else's. */
-bool room_users_add_everywhere(struct session *s, const char *name);
-void room_users_remove_everywhere(struct session *s, const char *name);
+/* For watch: he, who is there, stays among them when he is not any more, until he is released. */
+void room_users_hold(struct room_users *users, const char *name);
+void room_users_release(struct room_users *users, const char *name);
 
 #endif

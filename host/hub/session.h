@@ -78,6 +78,9 @@ struct session {
 	bool closing : 1;      /* its close event was taken */
 	bool watched : 1;      /* somebody looks at it: access.h */
 	bool sampled : 1;      /* for traces: session_trace.h */
+	/* it was made to end, or was away for as long as it may be: its client is not expected
+	 * back */
+	bool dismissed : 1;
 };
 
 /* Without one yet: for an upgrade that was accepted, or is asked about. async: its handler settles

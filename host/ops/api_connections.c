@@ -419,6 +419,7 @@ void api_connections_delete(struct api_call *call)
 		return;
 	}
 	access_ended_by(s, "push");
+	s->dismissed = true;
 	hub_close_session(s, (uint16_t)code, reason, false);
 	api_call_answer_text(call, 200, (struct span){NULL, 0}, SPAN("{\"closed\":1}"));
 }

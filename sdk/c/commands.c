@@ -233,6 +233,34 @@ int commands_leave_all(struct commands *c, tova_ws ws)
 	return commands_end(c);
 }
 
+static int commands_of_room(struct commands *c, const char *name, const char *room, size_t len)
+{
+	int wrong = commands_check_room(c, room, len);
+	if (wrong != TOVA_OK)
+		return wrong;
+	commands_name(c, name);
+	commands_member(c, "room", room, len);
+	return TOVA_OK;
+}
+
+int commands_watch(struct commands *c, const char *room, size_t len, uint32_t grace_ms)
+{
+	if (grace_ms != TOVA_GRACE && grace_ms > RULES_GRACE_MAX_MS)
+		return commands_spoil(c, TOVA_E_ARG);
+	int wrong = commands_of_room(c, "watch", room, len);
+	if (wrong != TOVA_OK)
+		return wrong;
+	if (grace_ms != TOVA_GRACE)
+		commands_number(c, "grace", grace_ms);
+	return commands_end(c);
+}
+
+int commands_unwatch(struct commands *c, const char *room, size_t len)
+{
+	int wrong = commands_of_room(c, "unwatch", room, len);
+	return wrong != TOVA_OK ? wrong : commands_end(c);
+}
+
 /* --- several rooms ---------------------------------------------------------------------------- */
 
 static int commands_check_among(struct commands *c, const tova_among *among)

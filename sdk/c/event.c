@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "c/request.h"
+#include "common/id.h"
 
 static const char *event_text(const json_t *event, const char *key, size_t *len_r)
 {
@@ -111,6 +112,31 @@ static int event_timer(struct task *t, const tova_plugin *plugin)
 	return plugin->on_timer(&t->api, &timer);
 }
 
+static tova_presence event_presence(const struct task *t)
+{
+	tova_presence who = {.size = sizeof who,
+			     .users = (uint32_t)event_number(t->json, "users")};
+	size_t n;
+	const char *member = event_text(t->json, "member", &n);
+	who.room = event_text(t->json, "room", &who.room_len);
+	who.user = event_text(t->json, "user", &who.user_len);
+	who.info = event_text(t->json, "info", &who.info_len);
+	id_parse((struct span){member, n}, &who.ws.hi, &who.ws.lo);
+	return who;
+}
+
+static int event_join(struct task *t, const tova_plugin *plugin)
+{
+	const tova_presence who = event_presence(t);
+	return plugin->on_join(&t->api, &who);
+}
+
+static int event_leave(struct task *t, const tova_plugin *plugin)
+{
+	const tova_presence who = event_presence(t);
+	return plugin->on_leave(&t->api, &who);
+}
+
 /* --- all types -------------------------------------------------------------------------------- */
 
 static const struct event_type {
@@ -126,6 +152,8 @@ static const struct event_type {
 	{"timer", "on_timer", event_timer, offsetof(tova_plugin, on_timer)},
 	{"away", "on_away", event_away, offsetof(tova_plugin, on_away)},
 	{"back", "on_back", event_back, offsetof(tova_plugin, on_back)},
+	{"join", "on_join", event_join, offsetof(tova_plugin, on_join)},
+	{"leave", "on_leave", event_leave, offsetof(tova_plugin, on_leave)},
 };
 #define EVENT_TYPES (sizeof event_types / sizeof *event_types)
 

@@ -53,6 +53,8 @@
 #define commands_set_if tova__commands_set_if
 #define commands_spoil tova__commands_spoil
 #define commands_timer tova__commands_timer
+#define commands_unwatch tova__commands_unwatch
+#define commands_watch tova__commands_watch
 #define cookie_next tova__cookie_next
 #define crash_unwatch tova__crash_unwatch
 #define crash_watch tova__crash_watch

@@ -72,6 +72,21 @@ static int table_leave_all(tova_mount *m, tova_ws ws)
 	return refused != TOVA_OK ? refused : commands_leave_all(&t->commands, ws);
 }
 
+static int table_watch(tova_mount *m, const char *room, size_t room_len, uint32_t grace_ms)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	return refused != TOVA_OK ? refused
+				  : commands_watch(&t->commands, room, room_len, grace_ms);
+}
+
+static int table_unwatch(tova_mount *m, const char *room, size_t room_len)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	return refused != TOVA_OK ? refused : commands_unwatch(&t->commands, room, room_len);
+}
+
 static int table_broadcast_among(tova_mount *m, const tova_among *among, const tova_payload *p)
 {
 	struct task *t = task_of(m);
@@ -446,6 +461,8 @@ const tova_host task_host = {
 	.close_room = table_close_room,
 	.info = table_info,
 	.about = table_about,
+	.watch = table_watch,
+	.unwatch = table_unwatch,
 };
 
 /* --- programs of their own -------------------------------------------------------------------- */

@@ -17,6 +17,10 @@
 /* Of the reason of a close: a control frame has at most 125 bytes (RFC 6455 5.5), two are the code.
  */
 #define RULES_REASON_MAX 123
+/* How long a user of a watched room may be without a connection before he counts as gone: where
+ * nothing is said, and at most. */
+#define RULES_GRACE_MS 5000
+#define RULES_GRACE_MAX_MS (3600u * 1000)
 #define RULES_TIMER_MAX_MS (400ull * 24 * 3600 * 1000)
 /* Bytes of the data of one connection, where the handler has a size for it. */
 #define RULES_DATA_MAX 4096

@@ -73,8 +73,9 @@ static int harness_by_name(const void *left, const void *right)
 	return strcmp(((const tova_room_user *)left)->name, ((const tova_room_user *)right)->name);
 }
 
-/* Each user once, by name. */
-static size_t harness_users(const tova_member *members, size_t n, tova_room_user *users)
+/* Each user once, by name; those of whom a watch still knows have no connection. */
+static size_t harness_users(const tova_test *t, const char *room, const tova_member *members,
+			    size_t n, tova_room_user *users)
 {
 	size_t found = 0, k;
 	for (size_t i = 0; i < n; i++) {
@@ -86,6 +87,9 @@ static size_t harness_users(const tova_member *members, size_t n, tova_room_user
 		users[k].name = members[i].user;
 		users[k].connections++;
 	}
+	for (const char *lost = presence_lost(t, room, NULL); lost != NULL;
+	     lost = presence_lost(t, room, lost))
+		users[found++].name = lost;
 	qsort(users, found, sizeof *users, harness_by_name);
 	return found;
 }
@@ -102,6 +106,9 @@ static void harness_reply(tova_test *t, const struct harness_command *c)
 	for (const struct harness_peer *p = t->peers; p != NULL; p = p->next)
 		n++;
 	for (const struct harness_room *r = of != NULL ? of->rooms : NULL; r != NULL; r = r->next)
+		n++;
+	for (const char *lost = presence_lost(t, c->name, NULL); lost != NULL;
+	     lost = presence_lost(t, c->name, lost))
 		n++;
 	tova_ws *connections = harness_alloc((n + 1) * sizeof *connections);
 	const char **rooms = harness_alloc((n + 1) * sizeof *rooms);
@@ -124,7 +131,7 @@ static void harness_reply(tova_test *t, const struct harness_command *c)
 	}
 	tova_room_user *users = harness_alloc((n + 1) * sizeof *users);
 	if (c->query.kind == TOVA_QUERY_USERS)
-		reply.count = harness_users(members, reply.count, users);
+		reply.count = harness_users(t, c->name, members, reply.count, users);
 	reply.members = c->query.kind == TOVA_QUERY_MEMBERS ? members : NULL;
 	reply.users = c->query.kind == TOVA_QUERY_USERS ? users : NULL;
 	reply.connections =
@@ -208,13 +215,26 @@ static bool harness_answer_one(tova_test *t)
 	return true;
 }
 
+static bool harness_presence_one(tova_test *t)
+{
+	tova_presence who;
+	bool come;
+	if (!presence_next(t, &who, &come))
+		return false;
+	int (*tell)(tova_mount *m, const tova_presence *who) =
+		come ? t->plugin.on_join : t->plugin.on_leave;
+	harness_begin(t, HARNESS_COMMANDS, NULL);
+	harness_end(t, tell != NULL ? tell(&t->api, &who) : 0);
+	return true;
+}
+
 /* Until nothing does. What the event itself came to is what the test is told. */
 static void harness_follow(tova_test *t)
 {
 	char why[HARNESS_FAIL_MAX];
 	bool failed = t->failed;
 	memcpy(why, t->why, sizeof why);
-	while (harness_close_one(t) || harness_answer_one(t))
+	while (harness_close_one(t) || harness_answer_one(t) || harness_presence_one(t))
 		;
 	t->failed = failed;
 	memcpy(t->why, why, sizeof t->why);
@@ -300,6 +320,7 @@ void tova_test_free(tova_test *t)
 	for (struct harness_peer *p = t->peers; p != NULL; p = p->next)
 		commit_cancel_all(t, p->ws);
 	history_forget(t);
+	presence_forget(t);
 	commit_cancel_all(t, TOVA_NONE);
 	harness_free_peers(t);
 	for (struct harness_command *c; (c = t->queries) != NULL; free(c))
@@ -412,6 +433,7 @@ int tova_test_close(tova_test *t, tova_ws ws, uint16_t code, const char *reason)
 	struct harness_peer *p = harness_find(t, ws);
 	if (p == NULL)
 		return -1;
+	p->lost = true;
 	int result = harness_end_peer(t, p, code, reason);
 	harness_follow(t);
 	return result;
@@ -500,10 +522,15 @@ unsigned tova_test_pass(tova_test *t, uint64_t ms)
 {
 	uint64_t until = t->now + ms;
 	struct harness_timer *timer;
+	uint64_t gone;
 	unsigned n = 0;
-	for (; (timer = harness_due(t, until)) != NULL; n++)
-		harness_run_timer(t, timer);
-	t->now = until;
+	do {
+		gone = presence_due(t);
+		for (; (timer = harness_due(t, gone < until ? gone : until)) != NULL; n++)
+			harness_run_timer(t, timer);
+		t->now = gone < until ? gone : until;
+		harness_follow(t);
+	} while (gone < until);
 	return n;
 }
 

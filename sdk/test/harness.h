@@ -39,6 +39,7 @@ struct harness_peer {
 	struct harness_peer *next;
 	tova_ws ws;
 	bool gone;
+	bool lost; /* it ended by itself */
 	uint16_t closed;
 	uint64_t sequence;
 	char *subject, *claims;
@@ -64,6 +65,8 @@ enum harness_kind {
 	HARNESS_INFO,
 	HARNESS_AMONG,
 	HARNESS_CLOSE_ROOM,
+	HARNESS_WATCH,
+	HARNESS_UNWATCH,
 };
 
 /* Copies of a tova_among. */
@@ -89,6 +92,7 @@ struct harness_command {
 	tova_conditions conditions; /* of a join */
 	struct harness_among among;
 	char *info, *user; /* NULL: as it was */
+	uint32_t grace_ms; /* of a watch */
 };
 
 struct harness_timer {
@@ -107,6 +111,7 @@ struct tova_test {
 	struct harness_peer *peers;
 	struct harness_timer *timers;
 	struct harness_remembered *history; /* of all rooms, oldest first */
+	struct presence_watch *watches;
 	uint64_t now, orders, ids, stale, sequence;
 	/* The event at hand. */
 	struct harness_peer *own;
@@ -159,6 +164,19 @@ bool commit_is_member(const struct harness_peer *p, const char *room);
 struct harness_message *commit_copy(const struct harness_message *message);
 /* A copy goes into its inbox, unless it is closed. */
 void commit_give(struct harness_peer *p, const struct harness_message *message);
+
+/* presence.c: */
+/* What a watch and an unwatch do. */
+void presence_watch(tova_test *t, const struct harness_command *c);
+void presence_unwatch(tova_test *t, const char *room);
+/* Somebody has come or gone whom the plugin is to be told of: it counts as told of. False: nobody.
+ * *come_r: has he come? who_r is good until the next call. */
+bool presence_next(tova_test *t, tova_presence *who_r, bool *come_r);
+/* When somebody who is lost will count as gone; UINT64_MAX: nobody is. */
+uint64_t presence_due(const tova_test *t);
+/* The first user behind `after` (NULL: of all) who is lost and counts as there; NULL: no more. */
+const char *presence_lost(const tova_test *t, const char *room, const char *after);
+void presence_forget(tova_test *t);
 
 /* history.c: */
 /* Remembers a copy. */

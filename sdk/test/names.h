@@ -23,5 +23,11 @@
 #define history_holds tova__history_holds
 #define history_keep tova__history_keep
 #define history_reply tova__history_reply
+#define presence_due tova__presence_due
+#define presence_forget tova__presence_forget
+#define presence_lost tova__presence_lost
+#define presence_next tova__presence_next
+#define presence_unwatch tova__presence_unwatch
+#define presence_watch tova__presence_watch
 
 #endif

@@ -129,6 +129,30 @@ static int table_leave_all(tova_mount *m, tova_ws ws)
 	return refused;
 }
 
+static int table_watch(tova_mount *m, const char *room, size_t room_len, uint32_t grace_ms)
+{
+	tova_test *t = harness_of(m);
+	int refused = check(t, true);
+	if (refused == TOVA_OK && grace_ms != TOVA_GRACE && grace_ms > RULES_GRACE_MAX_MS)
+		refused = commit_spoil(t, TOVA_E_ARG);
+	if (refused == TOVA_OK && !rules_name_ok((struct span){room, room_len}))
+		refused = commit_spoil(t, TOVA_E_ROOM);
+	if (refused != TOVA_OK)
+		return refused;
+	struct harness_command *c = commit_add(t, HARNESS_WATCH, TOVA_NONE);
+	memcpy(c->name, room, room_len);
+	c->grace_ms = grace_ms == TOVA_GRACE ? RULES_GRACE_MS : grace_ms;
+	return TOVA_OK;
+}
+
+static int table_unwatch(tova_mount *m, const char *room, size_t room_len)
+{
+	int refused = check(harness_of(m), true);
+	return refused != TOVA_OK ? refused
+				  : add_named(harness_of(m), HARNESS_UNWATCH, TOVA_NONE, room,
+					      room_len);
+}
+
 static int check_among(tova_test *t, const tova_among *among)
 {
 	if (!abi_among_ok(among))
@@ -599,4 +623,6 @@ const tova_host harness_table = {
 	.close_room = table_close_room,
 	.info = table_info,
 	.about = table_about,
+	.watch = table_watch,
+	.unwatch = table_unwatch,
 };

@@ -70,6 +70,28 @@ static int bad(tova_mount *m, tova_ws ws)
 	return tova_broadcast_among(m, &among, "x") == TOVA_E_LIMIT ? 0 : tova_fail(m, "no text");
 }
 
+/* Everybody hears who comes and goes. */
+static int presence(tova_mount *m, const char *what, const tova_presence *who)
+{
+	char id[TOVA_WS_TEXT];
+	if (strlen(who->room) != who->room_len || strlen(who->user) != who->user_len ||
+	    strlen(who->info) != who->info_len ||
+	    strlen(tova_ws_text(m, who->ws, id)) != TOVA_WS_TEXT - 1)
+		return tova_fail(m, "lengths");
+	return tova_broadcastf(m, TOVA_NONE, "%s %s %s/%s %u", what, who->room, who->user,
+			       who->info, (unsigned)who->users);
+}
+
+static int on_join(tova_mount *m, const tova_presence *who)
+{
+	return presence(m, "join", who);
+}
+
+static int on_leave(tova_mount *m, const tova_presence *who)
+{
+	return presence(m, "leave", who);
+}
+
 static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 {
 	char word[16] = "", name[300] = "";
@@ -90,6 +112,12 @@ static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 		return tova_leave_all(m, ws);
 	if (strcmp(word, "clear") == 0)
 		return tova_close_room(m, name, 4001, "cleared", ws);
+	if (strcmp(word, "watch") == 0)
+		return tova_watch_for(m, name, n);
+	if (strcmp(word, "watch5") == 0)
+		return tova_watch(m, name);
+	if (strcmp(word, "unwatch") == 0)
+		return tova_unwatch(m, name);
 	if (strcmp(word, "tell") == 0)
 		return tell(m, name);
 	if (strcmp(word, "bad") == 0)
@@ -111,4 +139,6 @@ TOVA_PLUGIN = {
 	.on_message = on_message,
 	.on_error = on_error,
 	.on_reply = on_reply,
+	.on_join = on_join,
+	.on_leave = on_leave,
 };

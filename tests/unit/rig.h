@@ -96,6 +96,9 @@ static inline enum handler_result rig_deliver(struct handler *h, const struct hu
 		rig_say(r, "=%s", e->timer.name);
 	else if (e->kind == EVENT_REPLY)
 		rig_say(r, "=%" PRIu64, e->query.id);
+	else if (e->kind == EVENT_JOIN || e->kind == EVENT_LEAVE)
+		rig_say(r, "=%s,%s,%u", event_presence_room(e->presence).p,
+			event_presence_user(e->presence).p, e->presence->users);
 	enum handler_result result = r->script != NULL ? r->script(r, e, c, why_r) : HANDLER_DONE;
 	if (e->kind == EVENT_CLOSE && rig_number(r, e->session) > 0)
 		r->clients[rig_number(r, e->session)].session = NULL;

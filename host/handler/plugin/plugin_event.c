@@ -151,6 +151,25 @@ static int plugin_on_timer(struct plugin *p, const struct hub_event *e)
 	return p->now->lib.plugin.on_timer(&p->now->api, &timer);
 }
 
+static int plugin_on_presence(struct plugin *p, const struct hub_event *e)
+{
+	const struct event_presence *who = e->presence;
+	tova_presence presence = {
+		.size = sizeof presence,
+		.room = event_presence_room(who).p,
+		.room_len = who->room_len,
+		.user = event_presence_user(who).p,
+		.user_len = who->user_len,
+		.info = event_presence_info(who).p,
+		.info_len = who->info_len,
+		.ws = {.hi = who->host, .lo = who->conn},
+		.users = who->users,
+	};
+	const tova_plugin *lib = &p->now->lib.plugin;
+	return e->kind == EVENT_JOIN ? lib->on_join(&p->now->api, &presence)
+				     : lib->on_leave(&p->now->api, &presence);
+}
+
 /* What is rarer than messages, and apart from them, so that they pay for none of it. */
 static __attribute__((noinline)) int plugin_call(struct plugin *p, const struct hub_event *e)
 {
@@ -173,6 +192,9 @@ static __attribute__((noinline)) int plugin_call(struct plugin *p, const struct 
 		return p->now->lib.plugin.on_away(&p->now->api,
 						  plugin_ws(p->base.mount->hub, e->session),
 						  e->away.code);
+	case EVENT_JOIN:
+	case EVENT_LEAVE:
+		return plugin_on_presence(p, e);
 	case EVENT_MESSAGE:
 	case EVENT_KINDS:
 		break;

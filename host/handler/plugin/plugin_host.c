@@ -26,6 +26,7 @@ static int plugin_host_result_of(enum commit_error error)
 	case COMMIT_E_MOUNT_ROOMS:
 	case COMMIT_E_ROOM_STATE_BYTES:
 	case COMMIT_E_ROOM_STATE_SIZE:
+	case COMMIT_E_WATCHES:
 		return TOVA_E_LIMIT;
 	case COMMIT_E_ARG:
 	case COMMIT_E_DELAY:
@@ -33,6 +34,7 @@ static int plugin_host_result_of(enum commit_error error)
 	case COMMIT_E_WANT:
 	case COMMIT_E_CONN:
 	case COMMIT_E_USER:
+	case COMMIT_E_GRACE:
 	case COMMIT_E_EXPIRED:
 	case COMMIT_E_SCOPE:
 		return TOVA_E_ARG;
@@ -355,6 +357,25 @@ static int plugin_host_cancel_timer(tova_mount *m, tova_ws ws, const char *name)
 						    plugin_host_local_id(p, ws), span_of(name)));
 }
 
+static int plugin_host_watch(tova_mount *m, const char *room, size_t room_len, uint32_t grace_ms)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = plugin_host_check(p, true);
+	return refused != 0 ? refused
+			    : plugin_host_result_of(commit_watch(
+				      p->commit, (struct span){room, room != NULL ? room_len : 0},
+				      grace_ms == TOVA_GRACE ? RULES_GRACE_MS : grace_ms));
+}
+
+static int plugin_host_unwatch(tova_mount *m, const char *room, size_t room_len)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = plugin_host_check(p, true);
+	return refused != 0 ? refused
+			    : plugin_host_result_of(commit_unwatch(
+				      p->commit, (struct span){room, room != NULL ? room_len : 0}));
+}
+
 static int plugin_host_query(tova_mount *m, const tova_query *q)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
@@ -638,4 +659,6 @@ const tova_host plugin_host = {
 	.close_room = plugin_host_close_room,
 	.info = plugin_host_info,
 	.about = plugin_host_about,
+	.watch = plugin_host_watch,
+	.unwatch = plugin_host_unwatch,
 };

@@ -142,7 +142,9 @@ static unsigned plugin_instance_wants(const struct plugin_instance *i)
 	       (t->on_reply != NULL ? EVENT_BIT(EVENT_REPLY) : 0) |
 	       (t->on_wake != NULL ? EVENT_BIT(EVENT_WAKE) : 0) |
 	       (t->on_away != NULL ? EVENT_BIT(EVENT_AWAY) : 0) |
-	       (t->on_back != NULL ? EVENT_BIT(EVENT_BACK) : 0);
+	       (t->on_back != NULL ? EVENT_BIT(EVENT_BACK) : 0) |
+	       (t->on_join != NULL ? EVENT_BIT(EVENT_JOIN) : 0) |
+	       (t->on_leave != NULL ? EVENT_BIT(EVENT_LEAVE) : 0);
 }
 
 void plugin_use(struct plugin *p, struct plugin_instance *i)

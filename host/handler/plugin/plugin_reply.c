@@ -3,6 +3,7 @@
 
 #include "handler/plugin/plugin_instance.h"
 #include "hub/room_users.h"
+#include "hub/watching.h"
 
 static int plugin_reply_hand_over(struct plugin_instance *i, tova_reply *reply, void *list)
 {
@@ -45,9 +46,7 @@ static int plugin_reply_members(struct plugin_instance *i, const struct event_qu
 static int plugin_reply_users(struct plugin_instance *i, const struct event_query *q,
 			      tova_reply *reply)
 {
-	static const struct room_users nobody;
-	struct room *r = room_find(&i->plugin->base.mount->rooms, q->room);
-	const struct room_users *users = r != NULL ? room_users_of(r) : &nobody;
+	const struct room_users *users = watching_users(i->plugin->base.mount, q->room);
 	tova_room_user *list = users != NULL ? malloc((users->n + 1) * sizeof *list) : NULL;
 	if (list == NULL)
 		return plugin_reply_no_memory(i);

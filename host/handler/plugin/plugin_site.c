@@ -20,7 +20,8 @@ static bool plugin_site_of_event(const struct plugin *p, struct plugin_site *sit
 		 [EVENT_MESSAGE] = "on_message", [EVENT_CLOSE] = "on_close",
 		 [EVENT_ERROR] = "on_error",	 [EVENT_TIMER] = "on_timer",
 		 [EVENT_REPLY] = "on_reply",	 [EVENT_WAKE] = "on_wake",
-		 [EVENT_AWAY] = "on_away",	 [EVENT_BACK] = "on_back"};
+		 [EVENT_AWAY] = "on_away",	 [EVENT_BACK] = "on_back",
+		 [EVENT_JOIN] = "on_join",	 [EVENT_LEAVE] = "on_leave"};
 	plugin_site_of(p->now, callbacks[p->event->kind], site_r);
 	site_r->sequence = p->event->sequence;
 	if (p->event->session != NULL && p->event->kind != EVENT_UPGRADE)

@@ -111,6 +111,8 @@ enum command_word {
 	WORD_CLOSE_ROOM,
 	WORD_SET_ROOM,
 	WORD_PROLONG,
+	WORD_WATCH,
+	WORD_UNWATCH,
 };
 
 struct codec_command {
@@ -125,8 +127,8 @@ struct codec_command {
 	/* what few commands have */
 	struct {
 		struct json_string info, user, token;
-		uint64_t max, users_max, version;
-		bool has_max, has_users_max, has_version, first, replace;
+		uint64_t max, users_max, version, grace;
+		bool has_max, has_users_max, has_version, has_grace, first, replace;
 		/* JSON arrays; p NULL: none */
 		struct span rooms, exclude, exclude_users, exclude_rooms;
 	} more;
@@ -149,6 +151,8 @@ static enum command_word codec_read_word_of(const struct json_string *c)
 		[WORD_CLOSE_ROOM] = SPAN("close_room"),
 		[WORD_SET_ROOM] = SPAN("set_room"),
 		[WORD_PROLONG] = SPAN("prolong"),
+		[WORD_WATCH] = SPAN("watch"),
+		[WORD_UNWATCH] = SPAN("unwatch"),
 	};
 	for (size_t i = WORD_SEND; !c->escaped && i < sizeof words / sizeof *words; i++)
 		if (span_eq((struct span){c->p, c->n}, words[i]))
@@ -216,6 +220,8 @@ static bool codec_read_more_member(struct reader *r, struct span name, struct co
 				    more.has_users_max, bad_number),
 		LOOSE_COUNTED_FIELD(struct codec_command, "version", more.version,
 				    more.has_version, bad_number),
+		LOOSE_COUNTED_FIELD(struct codec_command, "grace", more.grace, more.has_grace,
+				    bad_number),
 		{.key = {0}},
 	};
 	codec_read_command_more(t);
@@ -642,6 +648,13 @@ static void codec_read_do_command(const struct use *u, struct codec_command *t)
 	case WORD_SET_ROOM:
 		codec_read_do_set_room(u, t, room);
 		break;
+	case WORD_WATCH:
+		commit_watch(c, room,
+			     t->has_more && t->more.has_grace ? t->more.grace : RULES_GRACE_MS);
+		break;
+	case WORD_UNWATCH:
+		commit_unwatch(c, room);
+		break;
 	case WORD_UNKNOWN:
 		commit_spoil(c, COMMIT_E_ARG);
 		break;
@@ -1024,6 +1037,7 @@ static const char *codec_read_command_lacks(const struct codec_command *t)
 		       t->word == WORD_LEAVE_ALL || t->word == WORD_PROLONG;
 	bool of_rooms = t->word == WORD_BROADCAST_TO || t->word == WORD_CLOSE_ROOM;
 	bool of_room = t->word == WORD_JOIN || t->word == WORD_LEAVE || t->word == WORD_SET_ROOM ||
+		       t->word == WORD_WATCH || t->word == WORD_UNWATCH ||
 		       (of_rooms && !(t->has_more && t->more.rooms.p != NULL));
 	bool says =
 		t->word == WORD_SEND || t->word == WORD_BROADCAST || t->word == WORD_BROADCAST_TO;
@@ -1041,13 +1055,15 @@ static const char *codec_read_command_lacks(const struct codec_command *t)
 	if (t->word == WORD_PROLONG && !codec_read_is_whole(t))
 		return "a prolong lacks its \"token\"";
 	if (t->bad_number)
-		return "a code, id, delay, period, max, users_max, version, last, since or epoch that is no whole number from 0, or no list where one is expected";
+		return "a code, id, delay, period, max, users_max, version, grace, last, since or epoch that is no whole number from 0, or no list where one is expected";
 	if (t->word == WORD_JOIN && !codec_read_is_whole(t))
 		return "a max or users_max is a whole number from 1";
 	if ((t->has_last || t->has_since || t->otherwise.p != NULL) && t->word != WORD_JOIN)
 		return "last, since and else are of a join";
 	if (t->has_more && t->more.has_version && t->word != WORD_SET_ROOM)
 		return "a version is of a set_room";
+	if (t->has_more && t->more.has_grace && t->word != WORD_WATCH)
+		return "grace is of a watch";
 	if (t->has_keep && t->word != WORD_BROADCAST_TO)
 		return "keep is of a broadcast_to";
 	return NULL;
@@ -1074,7 +1090,7 @@ static void codec_read_check_request(struct reader *r, const struct codec_comman
 	if (t->word == WORD_UNKNOWN)
 		json_fail(
 			&r->j,
-			"is no command; expected send, broadcast, broadcast_to, join, leave, leave_all, close, close_room, info, prolong, set, set_room, timer or cancel");
+			"is no command; expected send, broadcast, broadcast_to, join, leave, leave_all, close, close_room, info, prolong, set, set_room, timer, cancel, watch or unwatch");
 	else if (q->unknown.p != NULL)
 		json_fail(&r->j, "is no connection's id");
 	else if (lacks != NULL)

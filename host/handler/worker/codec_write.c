@@ -273,6 +273,20 @@ static void codec_put_timer(struct codec_out *o, const struct hub_event *e)
 	codec_member_uint(o, "period", e->timer.period_ms);
 }
 
+/* The connection is not one that the event is of: so it is called something else. */
+static void codec_put_presence(struct codec_out *o, const struct event_presence *who)
+{
+	char id[SESSION_ID_TEXT];
+	session_id_text((struct session_id){.host = who->host, .local = who->conn}, id);
+	codec_member_text(o, "room", event_presence_room(who));
+	if (who->user_len > 0)
+		codec_member_text(o, "user", event_presence_user(who));
+	if (who->info_len > 0)
+		codec_member_text(o, "info", event_presence_info(who));
+	codec_member_text(o, "member", span_of(id));
+	codec_member_uint(o, "users", who->users);
+}
+
 /* Text that is known to fit. */
 static char *codec_lay(char *at, const char *text, size_t n)
 {
@@ -402,6 +416,8 @@ static inline void codec_put_facts(struct codec_out *o, const struct hub_event *
 		codec_put_timer(o, e);
 	else if (e->kind == EVENT_AWAY)
 		codec_member_uint(o, "code", e->away.code);
+	else if (e->kind == EVENT_JOIN || e->kind == EVENT_LEAVE)
+		codec_put_presence(o, e->presence);
 }
 
 void codec_event(struct codec_out *o, const struct event_held *h)

@@ -6,6 +6,7 @@
 #include "handler/worker/query_history.h"
 #include "hub/delivery.h"
 #include "hub/roster.h"
+#include "hub/watching.h"
 
 /* --- pushes ----------------------------------------------------------------------------------- */
 
@@ -214,16 +215,15 @@ static void list_user(struct codec_out *o, const struct room_user *user, bool fi
 
 static void query_users(struct codec_out *o, const struct mount *m, struct codec_item *item)
 {
-	static const struct room_users nobody;
-	struct room *r = room_find(&m->rooms, codec_text(&item->room));
-	const struct room_users *users = r != NULL ? room_users_of(r) : &nobody;
+	struct span room = codec_text(&item->room);
+	const struct room_users *users = watching_users(m, room);
 	struct span after = item->after.p != NULL ? codec_text(&item->after) : (struct span){0};
 	uint64_t most = item->limit > 0 && item->limit < ROSTER_PAGE ? item->limit : ROSTER_PAGE;
 	if (users == NULL) {
 		codec_member_text(o, "error", SPAN("no memory for the users of a room"));
 		return;
 	}
-	if (r == NULL)
+	if (room_find(&m->rooms, room) == NULL && users->n == 0)
 		codec_member_raw(o, "unknown", "true");
 	uint32_t from = room_users_after(users, after), i = from;
 	codec_member_uint(o, "anonymous", users->anonymous);
