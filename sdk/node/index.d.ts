@@ -123,6 +123,19 @@ declare class Refuse {
 	private refused;
 }
 
+/** Somebody who has come into a room that is watched, or has gone from it. */
+export interface Presence {
+	room: string;
+	/** null: nobody in particular, who counts by his connection. */
+	user: string | null;
+	/** What is said of the connection. */
+	info: string | null;
+	/** How many there are of whom on_join has told and on_leave has not, this one told. */
+	users: number;
+	/** With which he has come, or has gone as the last; it may be gone by now. */
+	ws: Connection;
+}
+
 /** All are optional, plain or async. Async ones run at the same time for different connections; events of one connection come one after
  * the other. A handler that throws or rejects has done nothing, and on_error is called for its connection, which stays open. */
 export interface Handlers {
@@ -141,6 +154,9 @@ export interface Handlers {
 	on_away?(ws: Connection, code: number): Maybe;
 	/** It is back on another socket, with ws.request; also without an on_away before, where the loss was not noticed. */
 	on_back?(ws: Connection): Maybe;
+	/** Who has come into a room that is watched, and who has gone from it: of each user one after the other. */
+	on_join?(who: Presence): Maybe;
+	on_leave?(who: Presence): Maybe;
 	/** Each time that the host welcomes this worker, for timers of the mount say. Its commands are one push. If it throws the worker
 	 * ends with exit status 1, without having been ready. */
 	on_start?(): Maybe;
@@ -154,6 +170,8 @@ export interface Handlers {
 	onTimer?: Handlers["on_timer"];
 	onAway?: Handlers["on_away"];
 	onBack?: Handlers["on_back"];
+	onJoin?: Handlers["on_join"];
+	onLeave?: Handlers["on_leave"];
 	onStart?: Handlers["on_start"];
 	onStop?: Handlers["on_stop"];
 }
@@ -233,6 +251,11 @@ export function leave_all(ws: Target): void;
 /** Gives a connection a fresh JSON Web Token for the one that it came with (--jwt-key), which it does not end with then. It has to be good, and of
  * the same sub, or the event fails. Its claims are the connection's from the next event on. */
 export function prolong(ws: Target, token: string): void;
+/** From here on on_join(who) and on_leave(who) are called for everybody who is in the room, comes and goes, each user once however many
+ * connections he has. A user whose last connection was lost counts as there for grace_ms (5,000), so that a page may be loaded again unnoticed.
+ * The mount watches, not this process: any of its workers may be told, and it stays until unwatch(room). */
+export function watch(room: string, options?: { grace_ms?: number; graceMs?: number }): void;
+export function unwatch(room: string): void;
 /** Who a connection is: what the others may know of it, text or a JSON value of at most 1,024 bytes, and as whom it counts among users. What is
  * undefined stays; "" is nothing, and for the user the one whom its token names. */
 export function info(ws: Target, said?: string | Json, options?: { user?: string }): void;

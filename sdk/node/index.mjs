@@ -2,7 +2,7 @@
  * camel case. */
 import {
 	Retry, broadcast, broadcast_to, cancel_timer, close, close_room, connections, count, history, info, join, leave, leave_all, members, prolong, push,
-	room_state, rooms, send, set_room, set_state, set_timer, stats, users,
+	room_state, rooms, send, set_room, set_state, set_timer, stats, unwatch, users, watch,
 } from "./lib/commands.mjs";
 import { Connection, Request, Room } from "./lib/connection.mjs";
 import { TovaError } from "./lib/outbox.mjs";
@@ -13,7 +13,7 @@ import { serve } from "./lib/worker.mjs";
 export {
 	Connection, Request, Retry, Room, TovaError, accept, broadcast, broadcast_to, cancel_timer, close, close_room, connections, count,
 	current_event, history, info, join, leave, leave_all, members, prolong, push, refuse, room_state, rooms, send, serve, set_room,
-	set_state, set_timer, stats, users,
+	set_state, set_timer, stats, unwatch, users, watch,
 };
 export {
 	broadcast_to as broadcastTo, cancel_timer as cancelTimer, close_room as closeRoom, current_event as currentEvent, leave_all as leaveAll, room_state as roomState,

@@ -72,6 +72,8 @@ class Client {
 	/** The code with which it was closed; 1005: none. */
 	closed;
 	gone = false;
+	/** It has ended by itself. */
+	lost = false;
 	/** Whose token it came with, and what handlers have said of it. */
 	subject;
 	info;
@@ -110,6 +112,7 @@ class Client {
 	}
 
 	async close(code = 1000, reason = "") {
+		this.lost = true;
 		await this.#host.endClient(this, code, reason);
 	}
 
@@ -148,6 +151,8 @@ export class Host {
 	#history = new Map(); // of each room
 	#roomStates = new Map(); // of each room: what is kept with it, and its version
 	#version = 0;
+	#watches = new Map(); // rooms: the grace, and who is known to be there
+	#telling = false;
 	#kept = {}; // where the last message of a push is
 	#busy = 0; // queries and pushes that came
 
@@ -220,6 +225,13 @@ export class Host {
 		const until = this.now + ms;
 		for (let n = 0; ; n++) {
 			const [due] = [...this.#timers.values()].filter((t) => t.due <= until).sort((a, b) => a.due - b.due || a.order - b.order);
+			const gone = Math.min(...[...this.#watches.values()].flatMap(({ known }) => [...known.values()].map((k) => k.until ?? Infinity)));
+			if (gone <= until && !(due?.due < gone)) {
+				this.now = Math.max(this.now, gone);
+				await this.#follow();
+				n--;
+				continue;
+			}
 			if (due === undefined) {
 				this.now = until;
 				return n;
@@ -385,7 +397,8 @@ export class Host {
 			return { count: found.length, members: members.map(({ id, user, info }) => ({ conn: id, user, info })), ...next };
 		}
 		if (what === "users") {
-			const names = [...new Set(found.map((ws) => ws.user).filter(Boolean))].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+			const lost = [...(this.#watches.get(room)?.known.values() ?? [])].filter((one) => one.until !== undefined);
+			const names = [...new Set([...found, ...lost].map((one) => one.user).filter(Boolean))].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
 			const [users, next] = page(names, (user) => user);
 			const connections = (user) => found.filter((ws) => ws.user === user).length;
 			return { count: names.length, anonymous: connections(undefined), users: users.map((user) => ({ user, connections: connections(user) })), ...next };
@@ -400,6 +413,35 @@ export class Host {
 			await this.#heard();
 		}
 		for (const ws of this.#clients.values()) if (ws.closed !== undefined && !ws.gone) await this.endClient(ws, ws.closed, "");
+		if (this.#telling) return;
+		this.#telling = true;
+		while (await this.#tellNext());
+		this.#telling = false;
+	}
+
+	/** Of somebody who has come into a room that is watched, or has gone; what follows of one may be about the next. */
+	async #tellNext() {
+		for (const [room, { grace, known }] of this.#watches) {
+			const there = new Map();
+			for (const ws of this.members(room)) if (!there.has(ws.user ?? ws.id)) there.set(ws.user ?? ws.id, ws);
+			for (const [key, one] of known) {
+				const ws = there.get(key);
+				if (ws !== undefined) Object.assign(one, { until: undefined, user: ws.user, info: ws.info, member: ws.id });
+				else one.until ??= this.now + (one.user !== undefined && this.#clients.get(one.member).lost ? grace : 0);
+				if (!(one.until <= this.now)) continue;
+				known.delete(key);
+				const { user, info, member } = one;
+				await this.event(undefined, "leave", { room, user, info, member, users: known.size });
+				return true;
+			}
+			for (const [key, { id: member, user, info }] of there) {
+				if (known.has(key)) continue;
+				known.set(key, { user, info, member });
+				await this.event(undefined, "join", { room, user, info, member, users: known.size });
+				return true;
+			}
+		}
+		return false;
 	}
 
 	/** The worker has read all that was put, and what it said before its answer to this has come. Twice: what a callback of a query
@@ -480,6 +522,10 @@ export class Host {
 		} else if (command.c === "close_room") {
 			for (const ws of this.#selected(own, command, new Map(this.#here().map((ws) => [ws, ws.rooms])))) ws.closed ??= command.code ?? 1005;
 		} else if (command.c === "set_room") this.#setRoom(command.room, command.state ?? command.state_bin);
+		else if (command.c === "watch") {
+			const watch = this.#watches.get(command.room) ?? { known: new Map() };
+			this.#watches.set(command.room, Object.assign(watch, { grace: command.grace ?? 5000 }));
+		} else if (command.c === "unwatch") this.#watches.delete(command.room);
 		else if ((command.c === "timer" || command.c === "cancel") && command.conn === undefined) this.#timer(undefined, command);
 		else if (target === undefined || (target.gone && command.c !== "set" && command.c !== "info")) this.stale++;
 		else if (command.c === "send") {

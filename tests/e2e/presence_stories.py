@@ -89,3 +89,44 @@ def test_a_room_where_a_connection_is_meant(host):
     ann, = company(host, 1)
     assert "error" in ann.ask("tell", rooms=["all"], text="x", exclude=["all"])
     assert silence(ann) == [""]
+
+
+def test_who_comes_and_goes(host):
+    """Each user once, one who is lost after a while; in the order of what happened, whichever worker is told."""
+    ann, tab, bob, eve = company(host, 4)
+    for client, name in ((ann, "ann"), (tab, "ann"), (bob, "bob"), (eve, "trouble")):
+        client.ask("who", user=name, info=name[0])
+
+    def hears(*told):
+        """All of them, whom else was said what."""
+        for what in told:
+            assert ann.receive() == what, what
+
+    def there(what, user, users, **more):
+        return {what: "r", "user": user, "info": user[0], "users": users, **more}
+
+    assert ann.ask("watch", room="r", grace=3600000) == {"watched": "r"}
+    assert bob.ask("enter", room="r") == {"entered": "r"}
+    hears(there("in", "bob", 1))
+    assert ann.ask("enter", room="r") == {"entered": "r"}
+    hears(there("in", "ann", 2), {"you": "ann"})
+    tab.send("enter", room="r")
+    eve.send("enter", room="r")
+    hears(there("in", "trouble", 3))
+    eve.send("leave_all")
+    eve.ask("echo", data="left")
+    tab.send("leave_all")
+    bob.ws.close(1001)
+    assert ann.receive()["left"] == bob.id
+    assert ann.ask("roster", room="r")["users"] == ["ann", "bob"]
+    assert ann.ask("watch", room="r", grace=0) == {"watched": "r"}
+    again, = company(host, 1)
+    ann.receive()  # that it came
+    again.ask("who", user="bob", info="b")
+    again.ask("enter", room="r")
+    again.ws.close(1001)
+    assert ann.receive()["left"] == again.id
+    hears(there("out", "bob", 1))
+    assert ann.ask("watch", room="r") == {"watched": "r"}
+    tab.send("enter", room="r")
+    assert silence(ann) == [""]

@@ -45,6 +45,23 @@ def told(worker, kind, user, users, room="r", ack=True):
     return event
 
 
+def come(hub, worker):
+    """The id of a client, which stays."""
+    ws, conn = opened(hub, worker)
+    hub.kept = [*getattr(hub, "kept", []), ws]
+    return conn
+
+
+def ended(worker):
+    """A close, with or without the error of a socket that broke."""
+    event = worker.receive()
+    worker.ack(event)
+    if event["t"] == "error":
+        event = worker.expect("close")
+        worker.ack(event)
+    assert event["t"] == "close", event
+
+
 def nothing(worker):
     """Up to now."""
     assert worker.ask("count", room="r")["t"] == "reply"
@@ -86,7 +103,7 @@ def test_each_user_once_however_many_connections(many):
 
 def test_who_is_there_already_and_who_comes_and_goes_at_once(many):
     hub, worker = many
-    ann, bob = opened(hub, worker)[1], opened(hub, worker)[1]
+    ann, bob = come(hub, worker), come(hub, worker)
     assert push(worker, user(ann, "ann"), user(bob, "bob"), join(ann), watch(), join(bob), leave(bob)) is None
     told(worker, "join", "ann", 1)
     assert push(worker, watch(), leave(ann), join(ann)) is None
@@ -128,7 +145,7 @@ def test_who_is_lost_is_there_for_a_while(many):
     told(worker, "join", "ann", 1)
     for how in (lambda ws: ws.close(1001), lambda ws: ws.reset(), lambda ws: ws.close(1000)):
         how(ws)
-        worker.ack(worker.expect("close"))
+        ended(worker)
         assert worker.ask("users", room="r")["users"] == [{"user": "ann", "connections": 0}]
         assert worker.ask("count", room="r")["count"] == 0
         ws, again = opened(hub, worker)
@@ -136,7 +153,7 @@ def test_who_is_lost_is_there_for_a_while(many):
         assert worker.ask("users", room="r")["users"] == [{"user": "ann", "connections": 1}]
     assert push(worker, watch(grace=1)) is None
     ws.reset()
-    worker.ack(worker.expect("close"))
+    ended(worker)
     told(worker, "leave", "ann", 0)
     assert worker.ask("users", room="r") == {"t": "reply", "q": 77, "unknown": True, "anonymous": 0, "count": 0, "users": []}
 
@@ -166,7 +183,7 @@ def test_who_is_made_to_go_is_gone(many):
 
 def test_one_session_of_a_user_replaces_another_unnoticed(hub, worker):
     ws, first = opened(hub, worker)
-    _, second = opened(hub, worker)
+    second = come(hub, worker)
     assert push(worker, watch(), user(first, "ann"), user(second, "ann"), join(first)) is None
     told(worker, "join", "ann", 1)
     assert push(worker, join(second, replace=True)) is None
@@ -227,7 +244,7 @@ def test_away_for_too_long(tmp_path):
 def test_an_event_of_a_worker_that_died_is_told_again(hub):
     """In its order, as the same event, and what came and went meanwhile is not told at all."""
     with hub.worker(events=EVENTS) as first:
-        ids = [opened(hub, first)[1] for _ in range(4)]
+        ids = [come(hub, first) for _ in range(4)]
         assert push(first, watch(), *(user(conn, name) for conn, name in zip(ids, ("ann", "bob", "cy", "dan"))), *map(join, ids[:2])) is None
         before = told(first, "join", "ann", 1, ack=False)
         assert push(first, join(ids[2]), leave(ids[1])) is None
@@ -249,7 +266,7 @@ def test_an_event_of_a_worker_that_died_is_told_again(hub):
 
 def test_a_worker_that_does_not_ask_for_it(hub):
     with hub.worker(events=["open", "message"]) as worker:
-        conn = opened(hub, worker)[1]
+        conn = come(hub, worker)
         assert push(worker, watch(), join(conn)) is None
         nothing(worker)
         assert hub.stat("watch_waiting") == 0

@@ -53,6 +53,16 @@ export function prolong(ws, token) {
 	add(scope, `{"c":"prolong","token":${quote(token)}${conn(scope, ws)}}`);
 }
 
+export function watch(room, { grace_ms, ...rest } = {}) {
+	const grace = grace_ms ?? rest.graceMs;
+	if (grace !== undefined && whole(grace, "grace_ms") > HOUR_MS) throw new RangeError(`grace_ms is at most ${HOUR_MS}, an hour, not ${grace}`);
+	add(open(), `{"c":"watch","room":${label(room, "the name of a room")}${grace === undefined ? "" : `,"grace":${grace}`}}`);
+}
+
+export function unwatch(room) {
+	add(open(), `{"c":"unwatch","room":${label(room, "the name of a room")}}`);
+}
+
 /** What is undefined stays as it is. */
 export function info(ws, said, { user } = {}) {
 	const scope = open();

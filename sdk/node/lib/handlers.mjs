@@ -11,6 +11,8 @@ const EVENTS = {
 	on_timer: "timer",
 	on_away: "away",
 	on_back: "back",
+	on_join: "join",
+	on_leave: "leave",
 	on_start: undefined,
 	on_stop: undefined,
 };

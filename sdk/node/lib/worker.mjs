@@ -64,6 +64,8 @@ class Worker {
 			["timer", (link, item) => this.#handle(link, item, handlers.on_timer, item.name, item.id)],
 			["away", (link, item) => this.#handle(link, item, handlers.on_away, item.code ?? 1006)],
 			["back", (link, item) => this.#handle(link, item, handlers.on_back)],
+			["join", (link, item) => this.#handle(link, item, handlers.on_join, presenceOf(item))],
+			["leave", (link, item) => this.#handle(link, item, handlers.on_leave, presenceOf(item))],
 			["ping", (link) => link.put('{"t":"pong"}')],
 			["reply", answered],
 			["done", answered],
@@ -236,7 +238,7 @@ class Worker {
 		}
 		let result;
 		try {
-			if (item.t === "upgrade") result = current.run(event, handler, ...facts);
+			if (item.t === "upgrade" || item.t === "join" || item.t === "leave") result = current.run(event, handler, ...facts);
 			else if (item.t === "timer") result = current.run(event, handler, ...facts, event.connection);
 			else result = current.run(event, handler, event.connection, ...facts);
 			if (isPromise(result)) {
@@ -445,6 +447,11 @@ function connectionOf(item, withRoom) {
 		traceparent: item.traceparent ?? null,
 		tracestate: item.tracestate ?? null,
 	});
+}
+
+/** Who has come or gone: of the mount, so the connection is one that commands have to name. */
+function presenceOf({ room, user = null, info = null, users, member }) {
+	return { room, user, info, users, ws: new Connection(member, undefined, { user, info }) };
 }
 
 function toError(item) {

@@ -72,6 +72,23 @@ def prolong(ws, token: str) -> None:
     command('{"c":"prolong","token":' + quote(token), conn=ws)
 
 
+def watch(room: str, *, grace_ms: int | None = None) -> None:
+    """From here on on_join(who) and on_leave(who) are called for everybody who is in the room, comes and goes, each user once however many
+    connections he has. A user whose last connection was lost counts as there for ``grace_ms`` (5,000), so that a page may be loaded again
+    unnoticed. The mount watches, not this process: any of its workers may be told, and it stays until unwatch(room)."""
+    text = '{"c":"watch","room":' + quote_room(room)
+    if grace_ms is not None:
+        if _integer(grace_ms, "grace_ms") > HOUR_MS or grace_ms < 0:
+            raise ValueError(f"grace_ms is 0 to {HOUR_MS}, an hour, not {grace_ms}")
+        text += f',"grace":{grace_ms}'
+    command(text)
+
+
+def unwatch(room: str) -> None:
+    """Nobody of that room is told of any more."""
+    command('{"c":"unwatch","room":' + quote_room(room))
+
+
 def info(ws, info: object = None, *, user: str | None = None) -> None:
     """Says who a connection is. info: what the others may know of it, at most 1,024 bytes, text or a value that becomes JSON text; ``""`` for
     nothing. user: as whom it counts among users; ``""`` for the one whom its token names. What is not given stays as it is."""

@@ -187,6 +187,24 @@ def set_room(room, state, version=_ANY) -> None:
         commands.command(text + ',"state":' + quote(stored))
 
 
+class Presence:
+    """Somebody who has come into a room that is watched, or has gone from it."""
+
+    __slots__ = ("room", "user", "info", "users", "ws")
+
+    def __init__(self, item: dict):
+        self.room: str = item.get("room", "")
+        self.user: str | None = item.get("user")  #: None: nobody in particular, who counts by his connection
+        self.info: str | None = item.get("info")  #: what is said of the connection
+        self.users: int = item.get("users", 0)  #: how many there are of whom on_join has told and on_leave has not, this one told
+        #: The connection with which he has come, or has gone as the last; it may be gone by now.
+        self.ws = Connection(item.get("member", ""))
+        self.ws._user, self.ws._info = self.user, self.info
+
+    def __repr__(self):
+        return f"<{self.user or self.ws.id} of {self.room}, {self.users} there>"
+
+
 def set_state(ws, value, if_state=_ANY) -> None:
     """Stores a JSON value, text or bytes with a connection; see Connection.state.
 

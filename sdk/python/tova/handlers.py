@@ -16,6 +16,8 @@ SIGNATURES = {
     "on_timer": ("timer", ("name", "id", "ws")),
     "on_away": ("away", ("ws", "code")),
     "on_back": ("back", ("ws",)),
+    "on_join": ("join", ("who",)),
+    "on_leave": ("leave", ("who",)),
     "on_start": (None, ()),
     "on_stop": (None, ()),
 }

@@ -86,6 +86,7 @@ class Client:
         self.raised: str | None = None  #: what the handler of its last event raised
         self.closed: int | None = None  #: the code with which it was closed; 1005: none
         self.gone = False
+        self.lost = False  # it has ended by itself
         self.subject: str | None = None  #: whose token it came with
         self.info: str | None = None  #: what handlers have said of it
         self.token: str | None = None  #: what prolong gave it; nobody verifies it here
@@ -115,6 +116,7 @@ class Client:
         return self.received.popleft()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
+        self.lost = True
         self._host._end(self, code, reason)
 
     def away(self, code: int = 1006) -> None:
@@ -140,6 +142,8 @@ class Host:
         self._worker = Worker(find(handlers, named), "test:", "", None, "test", False, room_state=room_state)
         self._clients: dict[str, Client] = {}
         self._timers: dict = {}
+        self._telling = False
+        self._watches: dict[str, dict] = {}  # rooms: the grace, and who is known to be there
         self._history: dict[str, list] = {}  # of each room: (offset, at, data) of all that it was sent
         self._kept: dict = {}
         self._room_states: dict[str, tuple] = {}  # of each room: what is kept with it, and its version
@@ -147,7 +151,7 @@ class Host:
         self._events = 0
         self.now = 0  #: milliseconds
         self.stale = 0  #: commands that named a connection which was gone
-        self.mount_raised: str | None = None  #: what the handler of the last timer of the mount raised
+        self.mount_raised: str | None = None  #: what the handler of the last timer of the mount, or of who came or went, raised
 
     def __enter__(self) -> "Host":
         worker = self._worker
@@ -190,7 +194,15 @@ class Host:
     def pass_time(self, ms: int) -> int:
         """So much time passes: timers run in their order. Returns how many did."""
         until, n = self.now + ms, 0
-        while due := min((t for t in self._timers.values() if t["due"] <= until), key=lambda t: (t["due"], t["order"]), default=None):
+        while True:
+            due = min((t for t in self._timers.values() if t["due"] <= until), key=lambda t: (t["due"], t["order"]), default=None)
+            gone = min((u["until"] for w in self._watches.values() for u in w["known"].values() if u["until"] is not None), default=until + 1)
+            if gone <= until and (due is None or gone <= due["due"]):
+                self.now = max(self.now, gone)
+                self._follow()
+                continue
+            if due is None:
+                break
             self.now = max(self.now, due["due"])
             if due["period"]:
                 due["due"], due["order"] = due["due"] + due["period"], self._order()
@@ -313,7 +325,8 @@ class Host:
             return {"count": len(found), "members": listed[:item["limit"]],
                     **({"next": page[item["limit"] - 1].id} if len(page) > item["limit"] else {})}
         if what == "users":
-            names = sorted({ws.user for ws in found if ws.user}, key=str.encode)
+            lost = {u["who"]["user"] for u in self._watches.get(item["room"], {"known": {}})["known"].values() if u["until"] is not None}
+            names = sorted({ws.user for ws in found if ws.user} | lost, key=str.encode)
             page = [name for name in names if name.encode() > item.get("after", "").encode()]
             return {"count": len(names), "anonymous": sum(not ws.user for ws in found),
                     "users": [{"user": name, "connections": sum(ws.user == name for ws in found)} for name in page[:item["limit"]]],
@@ -330,6 +343,46 @@ class Host:
         for ws in list(self._clients.values()):
             if ws.closed is not None and not ws.gone:
                 self._end(ws, ws.closed, "")
+        self._tell_presence()
+
+    def _tell_presence(self) -> None:
+        """Who has come into a room that is watched, and who has gone, one by one: what follows of one may be about the next."""
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._tell_next():
+                pass
+        finally:
+            self._telling = False
+
+    def _tell_next(self) -> bool:
+        for room, watch in list(self._watches.items()):
+            there = {}
+            for ws in self.members(room):
+                there.setdefault(ws.user or ws.id, ws)
+            for key, known in list(watch["known"].items()):
+                if key in there:
+                    known["until"], known["who"] = None, self._who(room, there[key])
+                elif known["until"] is None:
+                    lost = known["who"].get("user") and self._clients[known["who"]["member"]].lost
+                    known["until"] = self.now + (watch["grace"] if lost else 0)
+                if known["until"] is not None and known["until"] <= self.now:
+                    del watch["known"][key]
+                    return self._tell("leave", known["who"], watch)
+            for key, ws in there.items():
+                if key not in watch["known"]:
+                    watch["known"][key] = {"who": self._who(room, ws), "until": None}
+                    return self._tell("join", self._who(room, ws), watch)
+        return False
+
+    def _who(self, room: str, ws: Client) -> dict:
+        return {"room": room, "member": ws.id, **({"user": ws.user} if ws.user else {}), **({"info": ws.info} if ws.info else {})}
+
+    def _tell(self, kind: str, who: dict, watch: dict) -> bool:
+        if "on_" + kind in self._worker.handlers:
+            self._event(None, kind, **who, users=len(watch["known"]))
+        return True
 
     def _end(self, ws: Client, code: int, reason: str) -> None:
         rooms, ws.rooms, ws._joined, ws.gone = sorted(ws.rooms), set(), [], True
@@ -440,6 +493,10 @@ class Host:
                 self._close(ws, command.get("code", 1005))
         elif name == "set_room":
             self._set_room(command["room"], command.get("state", command.get("state_bin")))
+        elif name == "watch":
+            self._watches.setdefault(command["room"], {"known": {}})["grace"] = command.get("grace", 5000)
+        elif name == "unwatch":
+            self._watches.pop(command["room"], None)
         elif name in ("timer", "cancel") and "conn" not in command:
             self._timer(None, command)
         elif target is None or (target.gone and target is not own) or (target.gone and name not in ("set", "info")):

@@ -16,7 +16,7 @@ from traceback import format_exception_only
 from .answer import TovaError, set_loop_thread
 from .codec import BatchError, to_json
 from .commands import Retry
-from .connection import Connection, Error, Request, Room
+from .connection import Connection, Error, Presence, Request, Room
 from .handlers import SIGNATURES, HandlerError, find
 from .link import Link, connect
 from .outbox import MESSAGE_MAX, Call, Push, Query, outbox
@@ -73,7 +73,7 @@ class Worker:
         self._thread = 0
         self._types = {
             "open": self._open, "close": self._close, "error": self._error, "timer": self._timer, "upgrade": self._upgrade,
-            "away": self._away, "back": self._back,
+            "away": self._away, "back": self._back, "join": self._join, "leave": self._leave,
             "ping": self._ping, "reply": self._answered, "done": self._answered, "welcome": self._welcome, "drain": self._drain,
             "bye": self._bye,
         }
@@ -290,6 +290,12 @@ class Worker:
     def _back(self, link, item) -> None:
         self._handle(link, item, "back", self.handlers.get("on_back"), ())
 
+    def _join(self, link, item) -> None:
+        self._handle(link, item, "join", self.handlers.get("on_join"), (Presence(item),))
+
+    def _leave(self, link, item) -> None:
+        self._handle(link, item, "leave", self.handlers.get("on_leave"), (Presence(item),))
+
     def _error(self, link, item) -> None:
         error = Error(item.get("error", ""))
         error.kind = item.get("kind", "")
@@ -321,7 +327,7 @@ class Worker:
             return
         if kind == "timer":
             arguments = (*arguments, event.connection)
-        elif kind != "upgrade":
+        elif kind not in ("upgrade", "join", "leave"):
             arguments = (event.connection, *arguments)
         token = current.set(event)
         try:
@@ -623,7 +629,7 @@ def serve(handlers=None, *, url: str | None = None, token: str | None = None, mo
     """Serves a mount of tova-host until it drains this worker or a signal (TERM, or INT in a terminal) ends it; then returns.
 
     handlers: globals(), a module, a class or an object with functions on_open(ws), on_message(ws, message), on_close(ws, code,
-    reason), on_error(ws, error), on_timer(name, id, ws), on_away(ws, code), on_back(ws), on_upgrade(request), on_start() and on_stop(),
+    reason), on_error(ws, error), on_timer(name, id, ws), on_away(ws, code), on_back(ws), on_join(who), on_leave(who), on_upgrade(request), on_start() and on_stop(),
     all optional, plain or async. They may also be given by name, serve(on_open=...), or with the decorator @on("open").
 
     url, token and mount default to TOVA_URL, TOVA_TOKEN and TOVA_MOUNT, which tova-host sets for the workers it starts. tls is an

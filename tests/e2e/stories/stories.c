@@ -267,6 +267,44 @@ static int do_roster(tova_mount *m, tova_ws ws, const json_t *ask)
 	return tova_query_room_for(m, TOVA_QUERY_USERS, room, ws, 0);
 }
 
+static int do_watch(tova_mount *m, tova_ws ws, const json_t *ask)
+{
+	const char *room = json_string_value(json_object_get(ask, "room"));
+	const json_t *grace = json_object_get(ask, "grace");
+	if (grace != NULL)
+		tova_watch_for(m, room, (uint32_t)json_integer_value(grace));
+	else
+		tova_unwatch(m, room);
+	return send_json(m, ws, json_pack("{s:s}", "watched", room));
+}
+
+static int tell_all(tova_mount *m, const char *what, const tova_presence *who)
+{
+	json_t *told = json_pack("{s:s s:s? s:s? s:i}", what, who->room, "user",
+				 who->user_len > 0 ? who->user : NULL, "info",
+				 who->info_len > 0 ? who->info : NULL, "users", (int)who->users);
+	char *text = json_dumps(told, JSON_COMPACT);
+	int result = tova_broadcast_to(m, "all", text, TOVA_NONE);
+	free(text);
+	json_decref(told);
+	return result;
+}
+
+static int on_join(tova_mount *m, const tova_presence *who)
+{
+	int result = tell_all(m, "in", who);
+	return result != 0 ? result
+			   : send_json(m, who->ws,
+				       json_pack("{s:s?}", "you",
+						 who->user_len > 0 ? who->user : NULL));
+}
+
+static int on_leave(tova_mount *m, const tova_presence *who)
+{
+	int result = tell_all(m, "out", who);
+	return strcmp(who->user, "trouble") == 0 ? tova_fail(m, "trouble") : result;
+}
+
 static const struct deed {
 	const char *name;
 	int (*act)(tova_mount *m, tova_ws ws, const json_t *ask);
@@ -275,7 +313,7 @@ static const struct deed {
 	{"fail", do_fail},   {"retry", do_retry}, {"slow", do_slow},   {"push", do_push},
 	{"query", do_query}, {"timer", do_timer}, {"close", do_close}, {"room", do_room},
 	{"me", do_me},	     {"who", do_who},	  {"enter", do_enter}, {"leave_all", do_leave_all},
-	{"clear", do_clear}, {"tell", do_tell},	  {"roster", do_roster},
+	{"clear", do_clear}, {"tell", do_tell},	  {"roster", do_roster}, {"watch", do_watch},
 };
 
 /* --- events ----------------------------------------------------------------------------------- */
@@ -453,6 +491,8 @@ int main(void)
 		.on_error = on_error,
 		.on_timer = on_timer,
 		.on_reply = on_reply,
+		.on_join = on_join,
+		.on_leave = on_leave,
 	};
 	return tova_worker_run(&worker, NULL);
 }

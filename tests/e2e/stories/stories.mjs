@@ -1,7 +1,7 @@
 /** A worker that does what each message asks for; stories.py does the same. */
 import {
 	Retry, accept, broadcast, broadcast_to, close_room, count, current_event, info, join, leave, leave_all, members, push, refuse, rooms,
-	serve, set_timer, stats, users,
+	serve, set_timer, stats, users, unwatch, watch,
 } from "../../../sdk/node/index.mjs";
 
 const deeds = {
@@ -89,6 +89,11 @@ const deeds = {
 	clear(ws, ask) {
 		close_room(ask.room, ask.code, "cleared", { exclude: ws });
 	},
+	watch(ws, { room, grace }) {
+		if (grace === undefined) unwatch(room);
+		else watch(room, { grace_ms: grace });
+		ws.send({ watched: room });
+	},
 	tell(ws, { rooms, text, exclude, ...others }) {
 		broadcast_to(rooms, text, exclude, others);
 	},
@@ -114,6 +119,14 @@ serve({
 		}
 		const ask = JSON.parse(message);
 		return deeds[ask.do](ws, ask);
+	},
+	on_join({ room, user, info, users, ws }) {
+		broadcast_to("all", { in: room, user, info, users });
+		ws.send({ you: ws.user });
+	},
+	async on_leave({ room, user, info, users }) {
+		broadcast_to("all", { out: room, user, info, users });
+		if (user === "trouble") throw new Error("trouble");
 	},
 	on_timer(name, id, ws) {
 		ws.send({ timer: name, id });

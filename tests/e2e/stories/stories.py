@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[3] / "sdk/python"))
 
 from tova import (Retry, accept, broadcast, broadcast_to, close_room, count, current_event, info, join, leave, leave_all,  # noqa: E402
-                  members, push, refuse, rooms, serve, set_timer, stats, users)
+                  members, push, refuse, rooms, serve, set_timer, stats, users, unwatch, watch)
 
 
 def on_upgrade(request):
@@ -138,6 +138,25 @@ async def do_clear(ws, ask):
 
 async def do_tell(ws, ask):
     broadcast_to(ask["rooms"], ask["text"], **{key: ask[key] for key in ("exclude", "exclude_users", "exclude_rooms") if key in ask})
+
+
+async def do_watch(ws, ask):
+    if "grace" in ask:
+        watch(ask["room"], grace_ms=ask["grace"])
+    else:
+        unwatch(ask["room"])
+    ws.send({"watched": ask["room"]})
+
+
+def on_join(who):
+    broadcast_to("all", {"in": who.room, "user": who.user, "info": who.info, "users": who.users})
+    who.ws.send({"you": who.ws.user})
+
+
+async def on_leave(who):
+    broadcast_to("all", {"out": who.room, "user": who.user, "info": who.info, "users": who.users})
+    if who.user == "trouble":
+        raise ValueError("trouble")
 
 
 def on_timer(name, id, ws):
