@@ -458,8 +458,9 @@ struct tova_host {
 	 * Watching a room that is watched sets its grace only. The mount watches, not this library:
 	 * a reload changes nothing. Of at most 65,536 rooms. */
 	int (*watch)(tova_mount *m, const char *room, size_t room_len, uint32_t grace_ms);
-	/* Since 1.6 [loop]. Nobody of that room is told of any more. */
-	int (*unwatch)(tova_mount *m, const char *room, size_t room_len);
+	/* Since 1.6 [loop]. Nobody of that room is told of any more. if_empty: 1: only if nobody is
+	 * there when the callback commits: whoever has come meanwhile is told of. */
+	int (*unwatch)(tova_mount *m, const char *room, size_t room_len, uint32_t if_empty);
 };
 
 /* --- the plugin's side ------------------------------------------------------------------------ */
@@ -772,7 +773,15 @@ static inline int tova_watch(tova_mount *m, const char *room)
 static inline int tova_unwatch(tova_mount *m, const char *room)
 {
 	return m->host->size >= offsetof(tova_host, unwatch) + sizeof m->host->unwatch
-		       ? m->host->unwatch(m, room, strlen(room))
+		       ? m->host->unwatch(m, room, strlen(room), 0)
+		       : TOVA_E_ARG;
+}
+
+/* In on_leave, where `users` is 0: nobody is there, unless somebody has come meanwhile. */
+static inline int tova_unwatch_empty(tova_mount *m, const char *room)
+{
+	return m->host->size >= offsetof(tova_host, unwatch) + sizeof m->host->unwatch
+		       ? m->host->unwatch(m, room, strlen(room), 1)
 		       : TOVA_E_ARG;
 }
 

@@ -616,7 +616,10 @@ enum commit_error commit_watch(struct commit *c, struct span room, uint64_t grac
 	return COMMIT_OK;
 }
 
-enum commit_error commit_unwatch(struct commit *c, struct span room)
+enum commit_error commit_unwatch(struct commit *c, struct span room, bool if_empty)
 {
-	return commit_room(c, COMMAND_UNWATCH, 0, room);
+	if (commit_room(c, COMMAND_UNWATCH, 0, room) != COMMIT_OK)
+		return c->error;
+	c->commands[c->n - 1].code = if_empty;
+	return COMMIT_OK;
 }

@@ -110,7 +110,7 @@ struct history_want {
 
 struct command {
 	uint8_t kind;
-	/* CLOSE, CLOSE_ROOM; SET, SET_ROOM: 1 if it compares; JOIN: 1: see command_is_judged; BROADCAST_TO,
+	/* CLOSE, CLOSE_ROOM; UNWATCH: 1 if only where nobody is; SET, SET_ROOM: 1 if it compares; JOIN: 1: see command_is_judged; BROADCAST_TO,
 	 * BROADCAST_AMONG: 1 if it is not kept */
 	uint16_t code;
 	uint32_t text, text_len; /* in the arena: room, reason, data, timer's name, token */
@@ -263,7 +263,8 @@ enum commit_error commit_cancel(struct commit *c, bool of_session, uint64_t targ
 /* grace_ms: how long a user whose last connection was lost still counts as there; see
  * RULES_GRACE_MAX_MS. */
 enum commit_error commit_watch(struct commit *c, struct span room, uint64_t grace_ms);
-enum commit_error commit_unwatch(struct commit *c, struct span room);
+/* if_empty: only where nobody is there any more. */
+enum commit_error commit_unwatch(struct commit *c, struct span room, bool if_empty);
 enum commit_error commit_query(struct commit *c, const struct event_query *query);
 
 static inline struct span commit_text(const struct commit *c, const struct command *command)

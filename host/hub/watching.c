@@ -54,10 +54,13 @@ static void watching_begin(struct mount *m, struct span room, uint32_t grace_ms)
 void watching_apply(struct mount *m, const struct commit *c, const struct command *command)
 {
 	struct span room = commit_text(c, command);
+	const struct watch *w = watch_find(m->rooms.watches, room);
 	if (command->kind == COMMAND_WATCH)
 		watching_begin(m, room, command->grace_ms);
-	else if (m->rooms.watches == NULL || !watch_end(m->rooms.watches, room))
+	else if (w == NULL)
 		m->hub->loop->stats.unknown_rooms++;
+	else if (command->code == 0 || w->table.n == 0) /* else somebody has come meanwhile */
+		watch_end(m->rooms.watches, room);
 }
 
 const struct room_users *watching_users(const struct mount *m, struct span room)

@@ -255,10 +255,14 @@ int commands_watch(struct commands *c, const char *room, size_t len, uint32_t gr
 	return commands_end(c);
 }
 
-int commands_unwatch(struct commands *c, const char *room, size_t len)
+int commands_unwatch(struct commands *c, const char *room, size_t len, bool if_empty)
 {
 	int wrong = commands_of_room(c, "unwatch", room, len);
-	return wrong != TOVA_OK ? wrong : commands_end(c);
+	if (wrong != TOVA_OK)
+		return wrong;
+	if (if_empty)
+		buffer_add_text(&c->text, ",\"if_empty\":true");
+	return commands_end(c);
 }
 
 /* --- several rooms ---------------------------------------------------------------------------- */

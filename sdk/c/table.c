@@ -80,11 +80,13 @@ static int table_watch(tova_mount *m, const char *room, size_t room_len, uint32_
 				  : commands_watch(&t->commands, room, room_len, grace_ms);
 }
 
-static int table_unwatch(tova_mount *m, const char *room, size_t room_len)
+static int table_unwatch(tova_mount *m, const char *room, size_t room_len, uint32_t if_empty)
 {
 	struct task *t = task_of(m);
 	int refused = check(t, true);
-	return refused != TOVA_OK ? refused : commands_unwatch(&t->commands, room, room_len);
+	return refused != TOVA_OK
+		       ? refused
+		       : commands_unwatch(&t->commands, room, room_len, if_empty != 0);
 }
 
 static int table_broadcast_among(tova_mount *m, const tova_among *among, const tova_payload *p)

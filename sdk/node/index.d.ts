@@ -255,7 +255,8 @@ export function prolong(ws: Target, token: string): void;
  * connections he has. A user whose last connection was lost counts as there for grace_ms (5,000), so that a page may be loaded again unnoticed.
  * The mount watches, not this process: any of its workers may be told, and it stays until unwatch(room). */
 export function watch(room: string, options?: { grace_ms?: number; graceMs?: number }): void;
-export function unwatch(room: string): void;
+/** if_empty: only if nobody is there when the commit is made, so that whoever has come meanwhile is told of: in on_leave, when who.users is 0. */
+export function unwatch(room: string, options?: { if_empty?: boolean; ifEmpty?: boolean }): void;
 /** Who a connection is: what the others may know of it, text or a JSON value of at most 1,024 bytes, and as whom it counts among users. What is
  * undefined stays; "" is nothing, and for the user the one whom its token names. */
 export function info(ws: Target, said?: string | Json, options?: { user?: string }): void;

@@ -525,8 +525,10 @@ export class Host {
 		else if (command.c === "watch") {
 			const watch = this.#watches.get(command.room) ?? { known: new Map() };
 			this.#watches.set(command.room, Object.assign(watch, { grace: command.grace ?? 5000 }));
-		} else if (command.c === "unwatch") this.#watches.delete(command.room);
-		else if ((command.c === "timer" || command.c === "cancel") && command.conn === undefined) this.#timer(undefined, command);
+		} else if (command.c === "unwatch") {
+			const there = (this.#watches.get(command.room)?.known.size ?? 0) + this.members(command.room).length;
+			if (!command.if_empty || there === 0) this.#watches.delete(command.room);
+		} else if ((command.c === "timer" || command.c === "cancel") && command.conn === undefined) this.#timer(undefined, command);
 		else if (target === undefined || (target.gone && command.c !== "set" && command.c !== "info")) this.stale++;
 		else if (command.c === "send") {
 			if (target.closed === undefined) target.received.push(data);

@@ -328,8 +328,11 @@ static void commit_one(tova_test *t, const struct harness_command *c)
 		commit_remove_timer(commit_find_timer(t, c->ws, c->name));
 	else if (c->kind == HARNESS_WATCH)
 		presence_watch(t, c);
-	else if (c->kind == HARNESS_UNWATCH)
+	else if (c->kind == HARNESS_UNWATCH ||
+		 (c->kind == HARNESS_UNWATCH_EMPTY && presence_is_empty(t, c->name)))
 		presence_unwatch(t, c->name);
+	else if (c->kind == HARNESS_UNWATCH_EMPTY)
+		return;
 	else if (c->kind == HARNESS_TIMER && of_mount)
 		commit_set_timer(t, c);
 	else if ((p = harness_find(t, c->ws)) != NULL)

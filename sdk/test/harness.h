@@ -67,6 +67,7 @@ enum harness_kind {
 	HARNESS_CLOSE_ROOM,
 	HARNESS_WATCH,
 	HARNESS_UNWATCH,
+	HARNESS_UNWATCH_EMPTY,
 };
 
 /* Copies of a tova_among. */
@@ -169,6 +170,8 @@ void commit_give(struct harness_peer *p, const struct harness_message *message);
 /* What a watch and an unwatch do. */
 void presence_watch(tova_test *t, const struct harness_command *c);
 void presence_unwatch(tova_test *t, const char *room);
+/* Nobody is there, or counts as that. */
+bool presence_is_empty(const tova_test *t, const char *room);
 /* Somebody has come or gone whom the plugin is to be told of: it counts as told of. False: nobody.
  * *come_r: has he come? who_r is good until the next call. */
 bool presence_next(tova_test *t, tova_presence *who_r, bool *come_r);

@@ -25,6 +25,7 @@
 #define history_reply tova__history_reply
 #define presence_due tova__presence_due
 #define presence_forget tova__presence_forget
+#define presence_is_empty tova__presence_is_empty
 #define presence_lost tova__presence_lost
 #define presence_next tova__presence_next
 #define presence_unwatch tova__presence_unwatch

@@ -188,6 +188,12 @@ bool presence_next(tova_test *t, tova_presence *who_r, bool *come_r)
 	return false;
 }
 
+bool presence_is_empty(const tova_test *t, const char *room)
+{
+	const struct presence_watch *w = *presence_find((tova_test *)t, room);
+	return w == NULL || (w->known == NULL && presence_new(t, w) == NULL);
+}
+
 uint64_t presence_due(const tova_test *t)
 {
 	uint64_t due = UINT64_MAX;

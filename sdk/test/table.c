@@ -145,12 +145,14 @@ static int table_watch(tova_mount *m, const char *room, size_t room_len, uint32_
 	return TOVA_OK;
 }
 
-static int table_unwatch(tova_mount *m, const char *room, size_t room_len)
+static int table_unwatch(tova_mount *m, const char *room, size_t room_len, uint32_t if_empty)
 {
 	int refused = check(harness_of(m), true);
-	return refused != TOVA_OK ? refused
-				  : add_named(harness_of(m), HARNESS_UNWATCH, TOVA_NONE, room,
-					      room_len);
+	return refused != TOVA_OK
+		       ? refused
+		       : add_named(harness_of(m),
+				   if_empty != 0 ? HARNESS_UNWATCH_EMPTY : HARNESS_UNWATCH,
+				   TOVA_NONE, room, room_len);
 }
 
 static int check_among(tova_test *t, const tova_among *among)

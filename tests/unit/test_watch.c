@@ -187,7 +187,7 @@ START_TEST(not_any_more)
 	commit();
 	RIG_EXPECT(r, "join:0=r,ann,1");
 	join(2, "r");
-	ck_assert_int_eq(commit_unwatch(now(), SPAN("r")), COMMIT_OK);
+	ck_assert_int_eq(commit_unwatch(now(), SPAN("r"), false), COMMIT_OK);
 	commit();
 	RIG_EXPECT(r, "");
 	leave(1, "r");
@@ -195,12 +195,41 @@ START_TEST(not_any_more)
 	RIG_EXPECT(r, "");
 	ck_assert_uint_eq(r->loop->stats.watches, 0);
 	uint64_t unknown = r->loop->stats.unknown_rooms;
-	commit_unwatch(now(), SPAN("r"));
+	commit_unwatch(now(), SPAN("r"), false);
 	commit();
 	ck_assert_uint_eq(r->loop->stats.unknown_rooms, unknown + 1);
 	watch("r", LONG_MS);
 	commit();
 	RIG_EXPECT(r, "join:0=r,bob,1");
+}
+END_TEST
+
+static enum handler_result end_with_the_last(struct rig *rig, const struct hub_event *e,
+					     struct commit *c, struct span *why_r)
+{
+	(void)rig;
+	(void)why_r;
+	if (e->kind == EVENT_LEAVE && e->presence->users == 0)
+		commit_unwatch(c, SPAN("r"), true);
+	return HANDLER_DONE;
+}
+
+/* Whoever has come while the last was told of keeps the watch. */
+START_TEST(ends_with_the_last)
+{
+	open_as(2, (const char *const[]){"ann", "bob"});
+	r->script = end_with_the_last;
+	watch("r", LONG_MS);
+	join(1, "r");
+	commit();
+	leave(1, "r");
+	join(2, "r");
+	commit();
+	RIG_EXPECT(r, "join:0=r,ann,1 leave:0=r,ann,0 join:0=r,bob,1");
+	leave(2, "r");
+	commit();
+	RIG_EXPECT(r, "leave:0=r,bob,0");
+	ck_assert_uint_eq(r->loop->stats.watches, 0);
 }
 END_TEST
 
@@ -464,6 +493,7 @@ int main(void)
 	tcase_add_test(t, comes_and_goes_in_one_commit);
 	tcase_add_test(t, becomes_somebody);
 	tcase_add_test(t, not_any_more);
+	tcase_add_test(t, ends_with_the_last);
 	tcase_add_test(t, failed);
 	tcase_add_test(t, lost_and_back);
 	tcase_add_test(t, lost_for_good);

@@ -367,13 +367,14 @@ static int plugin_host_watch(tova_mount *m, const char *room, size_t room_len, u
 				      grace_ms == TOVA_GRACE ? RULES_GRACE_MS : grace_ms));
 }
 
-static int plugin_host_unwatch(tova_mount *m, const char *room, size_t room_len)
+static int plugin_host_unwatch(tova_mount *m, const char *room, size_t room_len, uint32_t if_empty)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
 	int refused = plugin_host_check(p, true);
 	return refused != 0 ? refused
 			    : plugin_host_result_of(commit_unwatch(
-				      p->commit, (struct span){room, room != NULL ? room_len : 0}));
+				      p->commit, (struct span){room, room != NULL ? room_len : 0},
+				      if_empty != 0));
 }
 
 static int plugin_host_query(tova_mount *m, const tova_query *q)

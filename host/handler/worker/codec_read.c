@@ -128,7 +128,7 @@ struct codec_command {
 	struct {
 		struct json_string info, user, token;
 		uint64_t max, users_max, version, grace;
-		bool has_max, has_users_max, has_version, has_grace, first, replace;
+		bool has_max, has_users_max, has_version, has_grace, first, replace, if_empty;
 		/* JSON arrays; p NULL: none */
 		struct span rooms, exclude, exclude_users, exclude_rooms;
 	} more;
@@ -235,6 +235,8 @@ static bool codec_read_more_member(struct reader *r, struct span name, struct co
 		json_read_bool(&r->j, &t->more.first);
 	else if (span_eq(name, SPAN("replace")))
 		json_read_bool(&r->j, &t->more.replace);
+	else if (span_eq(name, SPAN("if_empty")))
+		json_read_bool(&r->j, &t->more.if_empty);
 	else
 		return codec_read_field(&r->j, name, t, fields);
 	return true;
@@ -653,7 +655,7 @@ static void codec_read_do_command(const struct use *u, struct codec_command *t)
 			     t->has_more && t->more.has_grace ? t->more.grace : RULES_GRACE_MS);
 		break;
 	case WORD_UNWATCH:
-		commit_unwatch(c, room);
+		commit_unwatch(c, room, t->has_more && t->more.if_empty);
 		break;
 	case WORD_UNKNOWN:
 		commit_spoil(c, COMMIT_E_ARG);

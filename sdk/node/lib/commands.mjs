@@ -59,8 +59,8 @@ export function watch(room, { grace_ms, ...rest } = {}) {
 	add(open(), `{"c":"watch","room":${label(room, "the name of a room")}${grace === undefined ? "" : `,"grace":${grace}`}}`);
 }
 
-export function unwatch(room) {
-	add(open(), `{"c":"unwatch","room":${label(room, "the name of a room")}}`);
+export function unwatch(room, { if_empty, ...rest } = {}) {
+	add(open(), `{"c":"unwatch","room":${label(room, "the name of a room")}${(if_empty ?? rest.ifEmpty) ? ',"if_empty":true' : ""}}`);
 }
 
 /** What is undefined stays as it is. */

@@ -84,9 +84,10 @@ def watch(room: str, *, grace_ms: int | None = None) -> None:
     command(text)
 
 
-def unwatch(room: str) -> None:
-    """Nobody of that room is told of any more."""
-    command('{"c":"unwatch","room":' + quote_room(room))
+def unwatch(room: str, *, if_empty: bool = False) -> None:
+    """Nobody of that room is told of any more. ``if_empty``: only if nobody is there when the commit is made, so that whoever has come
+    meanwhile is told of: in on_leave, when ``who.users`` is 0."""
+    command('{"c":"unwatch","room":' + quote_room(room) + (',"if_empty":true' if if_empty else ""))
 
 
 def info(ws, info: object = None, *, user: str | None = None) -> None:

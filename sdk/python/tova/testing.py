@@ -496,7 +496,9 @@ class Host:
         elif name == "watch":
             self._watches.setdefault(command["room"], {"known": {}})["grace"] = command.get("grace", 5000)
         elif name == "unwatch":
-            self._watches.pop(command["room"], None)
+            known = self._watches.get(command["room"], {"known": {}})["known"]
+            if not command.get("if_empty") or not (known or self.members(command["room"])):
+                self._watches.pop(command["room"], None)
         elif name in ("timer", "cancel") and "conn" not in command:
             self._timer(None, command)
         elif target is None or (target.gone and target is not own) or (target.gone and name not in ("set", "info")):
