@@ -37,6 +37,9 @@
 #define COMMAND(required, members) \
 	OBJECT(required, members ",'c':" TEXT ",'mount':{'type':'string','description':'of which " \
 				 "mount; may be missing where there is one'}," EXPIRES)
+/* One of a list of commands: its own members, and which it is. */
+#define LISTED(word, schema) \
+	"{'allOf':[" REF(schema) "],'required':['c'],'properties':{'c':{'const':'" word "'}}}"
 #define OF_CONNECTION \
 	"'conn':" TEXT ",'mount':" TEXT ",'path':" TEXT ",'user':" TEXT_OR_NULL ",'remote':" TEXT \
 	",'age_ms':" NUMBER ",'rooms':" NUMBER ",'events':" NUMBER ",'waiting':" NUMBER \
@@ -90,9 +93,20 @@ const struct api_schema api_schemas[] = {
 					",'version':" NUMBER)},
 	{"Commands",
 	 OBJECT("'commands'",
-		"'mount':" TEXT "," EXPIRES ",'commands':{'type':'array','items':{'type':'object',"
-		"'required':['c'],'properties':{'c':{'type':'string','description':'which "
-		"command; its members are those of its own request'}}}}")},
+		"'mount':" TEXT "," EXPIRES ",'commands':{'type':'array','items':{'oneOf':["
+		LISTED("send", "Send") ","
+		LISTED("broadcast", "Broadcast") ","
+		LISTED("broadcast_to", "BroadcastTo") ","
+		LISTED("join", "Join") ","
+		LISTED("leave", "Leave") ","
+		LISTED("leave_all", "LeaveAll") ","
+		LISTED("prolong", "Prolong") ","
+		LISTED("info", "Info") ","
+		LISTED("close_room", "CloseRoom") ","
+		LISTED("close", "Close") ","
+		LISTED("set", "Set") ","
+		LISTED("set_room", "SetRoom")
+		"]}}")},
 	{"Receivers",
 	 OBJECT("'receivers'",
 		"'receivers':{'type':'integer','minimum':0,'description':'connections that it was for'},"

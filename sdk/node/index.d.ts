@@ -374,7 +374,11 @@ export type Listed =
 	| { c: "send"; conn: Target; data: Data; key?: string }
 	| { c: "broadcast"; data: Data; exclude?: Target; key?: string }
 	| { c: "broadcast_to"; room: string; data: Data; exclude?: Target; key?: string }
-	| { c: "join" | "leave"; conn: Target; room: string }
+	| ({ c: "join"; conn: Target; room: string } & Conditions & WantedHistory)
+	| { c: "leave"; conn: Target; room: string }
+	| { c: "leave_all"; conn: Target }
+	| { c: "info"; conn: Target; info?: string | Json; user?: string }
+	| { c: "close_room"; room: string | string[]; code?: number; reason?: string; exclude?: Target | Target[]; exclude_users?: string[]; exclude_rooms?: string[] }
 	| { c: "close"; conn: Target; code?: number; reason?: string }
 	| { c: "set"; conn: Target; state: any; if_state?: any }
 	| { c: "set_room"; room: string; state: any; version?: number | null };
@@ -387,8 +391,15 @@ export class Host {
 	broadcast(data: Data, exclude?: Target | null, options?: CallOptions & Keyed): Promise<number>;
 	broadcast_to(room: string, data: Data, exclude?: Target | null, options?: CallOptions & Keyed): Promise<number>;
 	broadcastTo: Host["broadcast_to"];
-	join(ws: Target, room: string, options?: CallOptions): Promise<number>;
+	join(ws: Target, room: string, options?: CallOptions & Conditions & WantedHistory): Promise<number>;
 	leave(ws: Target, room: string, options?: CallOptions): Promise<number>;
+	leave_all(ws: Target, options?: CallOptions): Promise<number>;
+	leaveAll: Host["leave_all"];
+	/** See info. */
+	info(ws: Target, said?: string | Json, options?: CallOptions & { user?: string }): Promise<number>;
+	/** See close_room. */
+	close_room(room: string | string[], code?: number | null, reason?: string, options?: CallOptions & Parameters<typeof close_room>[3]): Promise<number>;
+	closeRoom: Host["close_room"];
 	/** Ends a connection. (What ends this object is disconnect.) */
 	close(ws: Target, code?: number | null, reason?: string, options?: CallOptions): Promise<number>;
 	set(ws: Target, state: any, options?: CallOptions & { if_state?: any; ifState?: any }): Promise<number>;

@@ -120,6 +120,33 @@ def test_every_command(place, language):
         wait_until(lambda: h("send", conn=one.id, data="too late") == gave(0), "it is gone")
 
 
+def test_newer_commands(place, language):
+    """Who a connection is, what a join asks for, whom a broadcast leaves out, rooms that are closed, a set that compares."""
+    with Probe(place.host) as probe, Pusher(language, **place.where()) as h:
+        one, two, three = probe.clients(3)
+        assert h("info", conn=one.id, info="grüße", user="anna") == gave(1) and h("info", conn=two.id, user="bob") == gave(1)
+        for ws in (one, two):
+            assert h("join", conn=ws.id, room="r", max=2) == gave(1)
+        for more, part in (({"max": 2}, "full"), ({"users_max": 2}, "full"), ({"first": True}, "first")):
+            bad = h("join", conn=three.id, room="r", **more)
+            assert bad["kind"] == "Refused" and part in bad["error"], bad
+            assert bad["status"] == (None if place.attached else 409)
+        assert h("broadcast_to", room="r", data="not for anna", exclude_users=["anna"]) == gave(1) and two.recv_text() == "not for anna"
+        assert h("join", conn=three.id, room="q") == gave(1)
+        assert h("broadcast", data="not for q", exclude_rooms=["q"]) == gave(2) and [one.recv_text(), two.recv_text()] == ["not for q"] * 2
+        assert h("set", conn=one.id, state="a") == gave(1)
+        assert h("set", conn=one.id, state="b", if_state="a") == gave(1)
+        assert h("set", conn=one.id, state="c", if_state="a")["kind"] == "Refused"
+        assert h("leave_all", conn=three.id) == gave(1) and h("broadcast_to", room="q", data="x") == gave(0)
+        assert h("join", conn=three.id, room="r", replace=True) == gave(1)
+        for ws in (one, two):
+            ws.expect_closed(4409)
+        assert h("commands", list=[{"c": "info", "conn": three.id, "user": "cid"}, {"c": "join", "conn": three.id, "room": "s", "first": True}, {"c": "leave_all", "conn": three.id},
+                                   {"c": "join", "conn": three.id, "room": "s"}]) == gave(4)
+        assert h("close_room", room="s", code=4003, reason="over") == gave(1)
+        three.expect_closed(4003, "over")
+
+
 def test_what_the_host_says_is_raised(place, language):
     """And nothing of a list is done."""
     with Probe(place.host) as probe, Pusher(language, **place.where()) as h:

@@ -185,10 +185,8 @@ static bool commands_code_ok(int code)
 	       (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999);
 }
 
-void tova_commands_close(tova_commands *list, const char *conn, int code, const char *reason)
+static void commands_closing(tova_commands *list, json_t *item, int code, const char *reason)
 {
-	json_t *item = commands_begin(list, "close");
-	commands_conn(list, item, conn);
 	if (!commands_code_ok(code))
 		commands_fail(list, "a close code is 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999");
 	if (item != NULL && code != 0)
@@ -198,6 +196,82 @@ void tova_commands_close(tova_commands *list, const char *conn, int code, const 
 	if (code == 0 || strlen(reason) > COMMANDS_REASON_MAX)
 		commands_fail(list, "a reason needs a close code, and has at most 123 bytes");
 	commands_text(list, item, "reason", reason, "a reason is no UTF-8");
+}
+
+void tova_commands_close(tova_commands *list, const char *conn, int code, const char *reason)
+{
+	json_t *item = commands_begin(list, "close");
+	commands_conn(list, item, conn);
+	commands_closing(list, item, code, reason);
+}
+
+void tova_commands_close_room(tova_commands *list, const char *room, int code, const char *reason)
+{
+	json_t *item = commands_begin(list, "close_room");
+	commands_room(list, item, room);
+	commands_closing(list, item, code, reason);
+}
+
+void tova_commands_leave_all(tova_commands *list, const char *conn)
+{
+	commands_conn(list, commands_begin(list, "leave_all"), conn);
+}
+
+void tova_commands_info(tova_commands *list, const char *conn, const char *info, const char *user)
+{
+	json_t *item = commands_begin(list, "info");
+	commands_conn(list, item, conn);
+	if (info == NULL && user == NULL)
+		commands_fail(list, "an info needs something to say: a text, or a user");
+	if (info != NULL)
+		commands_text(list, item, "info", info, "an info is no UTF-8");
+	if (user != NULL)
+		commands_text(list, item, "user", user, "a user is no UTF-8");
+}
+
+/* --- more about the last one ------------------------------------------------------------------ */
+
+static void commands_more(tova_commands *list, const char *member, json_t *value)
+{
+	size_t n = json_array_size(list->items);
+	json_t *item = n > 0 ? json_array_get(list->items, n - 1) : NULL;
+	if (item == NULL || value == NULL || json_object_set(item, member, value) != 0)
+		commands_fail(list, "no memory, or nothing was added yet");
+	json_decref(value);
+}
+
+void tova_commands_number(tova_commands *list, const char *member, unsigned long long value)
+{
+	commands_more(list, member, json_integer((json_int_t)value));
+}
+
+void tova_commands_flag(tova_commands *list, const char *member, bool value)
+{
+	commands_more(list, member, json_boolean(value));
+}
+
+/* What was named alone is one of them. */
+static void commands_rooms(tova_commands *list, json_t *names)
+{
+	size_t n = json_array_size(list->items);
+	json_t *item = n > 0 ? json_array_get(list->items, n - 1) : NULL;
+	json_t *room = json_object_get(item, "room");
+	if (room == NULL)
+		return;
+	json_array_insert(names, 0, room);
+	json_object_del(item, "room");
+}
+
+void tova_commands_names(tova_commands *list, const char *member, const char *const *names,
+			 size_t n)
+{
+	json_t *all = json_array();
+	for (size_t i = 0; i < n; i++)
+		if (json_array_append_new(all, json_string(names[i])) != 0)
+			commands_fail(list, "a name is no UTF-8");
+	if (all != NULL && strcmp(member, "rooms") == 0)
+		commands_rooms(list, all);
+	commands_more(list, member, all);
 }
 
 void tova_commands_set(tova_commands *list, const char *conn, const char *state,

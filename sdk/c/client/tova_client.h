@@ -100,6 +100,20 @@ void tova_commands_broadcast_bytes_to(tova_commands *list, const char *room, con
 void tova_commands_key(tova_commands *list, const char *key);
 void tova_commands_join(tova_commands *list, const char *conn, const char *room);
 void tova_commands_leave(tova_commands *list, const char *conn, const char *room);
+void tova_commands_leave_all(tova_commands *list, const char *conn);
+/* Who a connection is: what the others may know of it, at most 1,024 bytes, and as whom it counts
+ * among users. NULL: as it was; "": nothing, and the one whom its token names. */
+void tova_commands_info(tova_commands *list, const char *conn, const char *info, const char *user);
+/* Ends all connections of a room. */
+void tova_commands_close_room(tova_commands *list, const char *room, int code, const char *reason);
+/* More about the command that was added last, as the worker protocol (sdk/PROTOCOL.md) has it: of a
+ * join the numbers max, users_max, last, since and epoch, and the flags first and replace; of a
+ * broadcast_to the flag keep; of broadcasts and close_room the lists rooms (beside the one that was
+ * named), exclude, exclude_users and exclude_rooms. */
+void tova_commands_number(tova_commands *list, const char *member, unsigned long long value);
+void tova_commands_flag(tova_commands *list, const char *member, bool value);
+void tova_commands_names(tova_commands *list, const char *member, const char *const *names,
+			 size_t n);
 /* code 0: none; reason NULL: none. */
 void tova_commands_close(tova_commands *list, const char *conn, int code, const char *reason);
 /* Stores a text with a connection; if_state: only if that is what is stored; NULL: anyway. */

@@ -81,7 +81,29 @@ export class Host {
 	}
 
 	join(ws, room, options) {
-		return this.#push(() => commands.join(ws, room), options);
+		return this.#push(() => commands.join(ws, room, options), options);
+	}
+
+	leave_all(ws, options) {
+		return this.#push(() => commands.leave_all(ws), options);
+	}
+
+	leaveAll(...more) {
+		return this.leave_all(...more);
+	}
+
+	/** What is undefined stays as it is. */
+	info(ws, said, options) {
+		return this.#push(() => commands.info(ws, said, options), options);
+	}
+
+	/** options: who is left out, too. */
+	close_room(room, code, reason, options) {
+		return this.#push(() => commands.close_room(room, code, reason, options), options);
+	}
+
+	closeRoom(...more) {
+		return this.close_room(...more);
 	}
 
 	leave(ws, room, options) {
@@ -226,16 +248,22 @@ function milliseconds(value, what) {
 
 const LISTED = {
 	send: ({ conn, data, key }) => commands.send(conn, data, { key }),
-	broadcast: ({ data, exclude, key }) => commands.broadcast(data, exclude, { key }),
-	broadcast_to: ({ room, data, exclude, key }) => commands.broadcast_to(room, data, exclude, { key }),
-	join: ({ conn, room }) => commands.join(conn, room),
+	broadcast: ({ data, exclude, ...how }) => commands.broadcast(data, exclude, how),
+	broadcast_to: ({ room, rooms, data, exclude, ...how }) => commands.broadcast_to(rooms ?? room, data, exclude, how),
+	join: ({ conn, room, ...asked }) => commands.join(conn, room, asked),
+	leave_all: ({ conn }) => commands.leave_all(conn),
+	info: ({ conn, info, user }) => commands.info(conn, info, { user }),
+	close_room: ({ room, rooms, code, reason, ...but }) => commands.close_room(rooms ?? room, code, reason, but),
 	leave: ({ conn, room }) => commands.leave(conn, room),
 	close: ({ conn, code, reason }) => commands.close(conn, code, reason),
 	set_room: ({ room, state, version = null }) => commands.set_room(room, state, version),
 	set: ({ conn, state, ...compare }) => commands.set_state(conn?.id ?? conn, state, compare),
 };
 const MEMBERS = {
-	send: ["conn", "data", "key"], broadcast: ["data", "exclude", "key"], broadcast_to: ["room", "data", "exclude", "key"], join: ["conn", "room"],
+	send: ["conn", "data", "key"], broadcast: ["data", "exclude", "exclude_users", "exclude_rooms", "key"],
+	broadcast_to: ["room", "rooms", "data", "exclude", "exclude_users", "exclude_rooms", "key", "keep"],
+	join: ["conn", "room", "max", "users_max", "first", "replace", "last", "since", "epoch", "else"], leave_all: ["conn"], info: ["conn", "info", "user"],
+	close_room: ["room", "rooms", "code", "reason", "exclude", "exclude_users", "exclude_rooms"],
 	leave: ["conn", "room"], close: ["conn", "code", "reason"], set: ["conn", "state", "if_state"], set_room: ["room", "state", "version"],
 };
 

@@ -95,17 +95,31 @@ class Host:
         """To one connection: str as text, bytes as binary, any other value as JSON text."""
         return self._push(partial(commands.send, ws, data, key), expires, timeout)
 
-    def broadcast(self, data, exclude=None, *, key: str | None = None, expires: float | None = None, timeout: float | None = None) -> int:
-        """To all connections of the mount."""
-        return self._push(partial(commands.broadcast, data, exclude, key), expires, timeout)
+    def broadcast(self, data, exclude=None, *, key: str | None = None, expires: float | None = None, timeout: float | None = None, **but) -> int:
+        """To all connections of the mount, but exclude_users and exclude_rooms: see tova.broadcast."""
+        return self._push(partial(commands.broadcast, data, exclude, key, **but), expires, timeout)
 
-    def broadcast_to(self, room: str, data, exclude=None, *, key: str | None = None, expires: float | None = None,
-                     timeout: float | None = None) -> int:
-        """To all members of a room."""
-        return self._push(partial(commands.broadcast_to, room, data, exclude, key), expires, timeout)
+    def broadcast_to(self, room, data, exclude=None, *, key: str | None = None, expires: float | None = None,
+                     timeout: float | None = None, **how) -> int:
+        """To all members of a room, or of a list of rooms; exclude_users, exclude_rooms, keep: see tova.broadcast_to."""
+        return self._push(partial(commands.broadcast_to, room, data, exclude, key, **how), expires, timeout)
 
-    def join(self, ws, room: str, *, expires: float | None = None, timeout: float | None = None) -> int:
-        return self._push(partial(commands.join, ws, room), expires, timeout)
+    def join(self, ws, room: str, *, expires: float | None = None, timeout: float | None = None, **asked) -> int:
+        """Conditions (max, users_max, first, replace) and what is sent of what the room remembers (last, since, epoch): see tova.join."""
+        return self._push(partial(commands.join, ws, room, **asked), expires, timeout)
+
+    def leave_all(self, ws, *, expires: float | None = None, timeout: float | None = None) -> int:
+        """A connection leaves all of its rooms."""
+        return self._push(partial(commands.leave_all, ws), expires, timeout)
+
+    def info(self, ws, info: object = None, *, user: str | None = None, expires: float | None = None, timeout: float | None = None) -> int:
+        """Says who a connection is: see tova.info."""
+        return self._push(partial(commands.info, ws, info, user=user), expires, timeout)
+
+    def close_room(self, room, code: int | None = None, reason: str = "", exclude=None, *, expires: float | None = None,
+                   timeout: float | None = None, **but) -> int:
+        """Ends all connections of a room, or of a list of rooms: see tova.close_room."""
+        return self._push(partial(commands.close_room, room, code, reason, exclude, **but), expires, timeout)
 
     def leave(self, ws, room: str, *, expires: float | None = None, timeout: float | None = None) -> int:
         return self._push(partial(commands.leave, ws, room), expires, timeout)
@@ -291,7 +305,7 @@ class AsyncHost:
         await self.disconnect()
 
 
-_CALLS = ("send", "broadcast", "broadcast_to", "join", "leave", "close", "set", "set_room", "commands")
+_CALLS = ("send", "broadcast", "broadcast_to", "join", "leave", "leave_all", "info", "close_room", "close", "set", "set_room", "commands")
 
 
 def connect(url, token: str | None = None, mount: str | None = None, *, timeout: float = 10.0, connections: int = 8, tls=None,
@@ -324,10 +338,13 @@ def _id(ws):
 
 _LISTED = {
     "send": lambda conn, data, key=None: commands.send(conn, data, key),
-    "broadcast": lambda data, exclude=None, key=None: commands.broadcast(data, exclude, key),
-    "broadcast_to": lambda room, data, exclude=None, key=None: commands.broadcast_to(room, data, exclude, key),
-    "join": lambda conn, room: commands.join(conn, room),
+    "broadcast": lambda data, exclude=None, key=None, **but: commands.broadcast(data, exclude, key, **but),
+    "broadcast_to": lambda room, data, exclude=None, key=None, **how: commands.broadcast_to(room, data, exclude, key, **how),
+    "join": lambda conn, room, **asked: commands.join(conn, room, **asked),
     "leave": lambda conn, room: commands.leave(conn, room),
+    "leave_all": lambda conn: commands.leave_all(conn),
+    "info": lambda conn, info=None, user=None: commands.info(conn, info, user=user),
+    "close_room": lambda room, code=None, reason="", exclude=None, **but: commands.close_room(room, code, reason, exclude, **but),
     "close": lambda conn, code=None, reason="": commands.close(conn, code, reason),
     "set": lambda conn, state, **compare: connection.set_state(_id(conn), state, **compare),
     "set_room": lambda room, state, version=None: connection.set_room(room, state, version),

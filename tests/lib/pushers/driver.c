@@ -28,6 +28,30 @@ static unsigned char *bytes_of(const json_t *o, size_t *n_r)
 	return bytes;
 }
 
+/* What commands may have beside what each has. */
+static void more(tova_commands *list, const json_t *o)
+{
+	static const char *const numbers[] = {"max", "users_max", "last", "since", "epoch"},
+				*const flags[] = {"first", "replace", "keep"},
+				*const lists[] = {"rooms", "exclude_users", "exclude_rooms"};
+	const char *names[16];
+	for (size_t i = 0; i < 5; i++)
+		if (json_object_get(o, numbers[i]) != NULL)
+			tova_commands_number(list, numbers[i],
+					     (unsigned long long)json_integer_value(
+						     json_object_get(o, numbers[i])));
+	for (size_t i = 0; i < 3; i++)
+		if (json_object_get(o, flags[i]) != NULL)
+			tova_commands_flag(list, flags[i], json_is_true(json_object_get(o, flags[i])));
+	for (size_t i = 0; i < 3; i++) {
+		const json_t *all = json_object_get(o, lists[i]);
+		for (size_t k = 0; k < json_array_size(all); k++)
+			names[k] = json_string_value(json_array_get(all, k));
+		if (all != NULL)
+			tova_commands_names(list, lists[i], names, json_array_size(all));
+	}
+}
+
 static void add(tova_commands *list, const char *word, const json_t *o)
 {
 	size_t n = 0;
@@ -49,8 +73,19 @@ static void add(tova_commands *list, const char *word, const json_t *o)
 	else if (strcmp(word, "close") == 0)
 		tova_commands_close(list, conn, (int)json_integer_value(json_object_get(o, "code")),
 				    text(o, "reason"));
+	else if (strcmp(word, "leave_all") == 0)
+		tova_commands_leave_all(list, conn);
+	else if (strcmp(word, "info") == 0)
+		tova_commands_info(list, conn, text(o, "info"), text(o, "user"));
+	else if (strcmp(word, "close_room") == 0)
+		tova_commands_close_room(list, room,
+					 (int)json_integer_value(json_object_get(o, "code")),
+					 text(o, "reason"));
+	else if (strcmp(word, "set") == 0)
+		tova_commands_set(list, conn, text(o, "state"), text(o, "if_state"));
 	else
 		abort();
+	more(list, o);
 	free(bytes);
 }
 

@@ -21,6 +21,9 @@ function perform(h, { call, ...given }) {
 		case "broadcast": return h.broadcast(data, exclude, options);
 		case "broadcast_to": return h.broadcastTo(room, data, exclude, options);
 		case "join": return h.join(conn, room, options);
+		case "leave_all": return h.leave_all(conn, options);
+		case "info": return h.info(conn, given.info, options);
+		case "close_room": return h.close_room(room, code, reason, { ...options, exclude });
 		case "leave": return h.leave(conn, room, options);
 		case "close": return h.close(conn, code, reason, options);
 		case "set": return h.set(conn, given.state, options);
