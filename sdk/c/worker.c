@@ -569,7 +569,8 @@ static void worker_on_bye(struct worker *w, json_t *object)
 {
 	const char *error = json_string_value(json_object_get(object, "error"));
 	w->stopping = true;
-	if (error != NULL) {
+	/* A process that is being ended is known no more when it says hello. */
+	if (error != NULL && !w->leaving) {
 		say(TOVA_LOG_ERROR, "the host ends the link: %s", error);
 		w->failed = 1;
 	}

@@ -13,6 +13,7 @@ import termios
 import threading
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -773,6 +774,21 @@ def test_a_refused_hello(host):
         link.close()
         assert worker.wait() == 1
         assert b"<3>the host ends the link: the token is wrong\n" in worker.said
+
+
+def test_a_hello_that_comes_too_late(host):
+    """A host that stops knows a process no more that it has just ended: that is no fault of the process."""
+    with running(BUILD / "tova-worker", plugin("probe"), TOVA_URL=host.url) as worker:
+        link = host.accept()
+        link.greet()
+        pid = worker.process.pid
+        worker.process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", "it stands still")
+        link.send({"t": "bye", "error": "the token is wrong"})
+        worker.process.send_signal(signal.SIGTERM)
+        worker.process.send_signal(signal.SIGCONT)
+        link.close()
+        assert worker.wait() == 0 and b"<3>" not in worker.said, worker.said
 
 
 NONSENSE = {

@@ -113,7 +113,7 @@ class Worker {
 		this.#dialled = link;
 		await link.closed;
 		this.#dialled = undefined;
-		if (link.refusal !== undefined) throw new TovaError(`the host refuses this worker: ${link.refusal}`);
+		if (link.refusal !== undefined && !this.#leaving) throw new TovaError(`the host refuses this worker: ${link.refusal}`);
 		if (this.#startError !== undefined) throw new TovaError(`this worker ends, as its on_start failed: ${this.#startError}`);
 		if (link.id === "") say(`can not reach the host at ${this.#options.url}: ${link.error ?? "it closed the connection"}`);
 		else if (!this.#left) say(`the connection to the host ended${link.error === undefined ? "" : `: ${link.error}`}`);

@@ -132,7 +132,7 @@ class Worker:
                 link.flush()
                 link.abort()
                 self.unlinked(link)
-        if link.refusal is not None:
+        if link.refusal is not None and not self._leaving.is_set():  # one that is being ended is known no more
             raise Refused(f"the host refuses this worker: {link.refusal}")
         if self._start_error is not None:
             raise StartFailed(f"this worker ends, as its on_start failed: {self._start_error}")
