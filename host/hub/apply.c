@@ -23,8 +23,10 @@ static inline void hub_send(struct hub *hub, struct conn *c, struct out_message 
 /* What the queue of a slow connection is to know of the message; false without memory. */
 static bool hub_note(const struct mount *m, const struct slice *frame, uint64_t key, bool own)
 {
+	if (m->slow == SLOW_POLICY_CLOSE)
+		return true;
 	uint64_t note = own ? OUTQ_NOTES_KEEP : m->slow == SLOW_POLICY_CONFLATE ? key : 0;
-	return m->slow == SLOW_POLICY_CLOSE || note == 0 || chunk_note(frame, note);
+	return note == 0 || chunk_note(frame, note);
 }
 
 /* Whom a broadcast leaves out, and whose own event it answers. */

@@ -64,11 +64,12 @@ enum commit_error {
 };
 
 enum command_kind {
-	COMMAND_SEND,
-	COMMAND_JOIN,
-	COMMAND_LEAVE,
+	COMMAND_SEND, /* these have a frame: see command_has_frame */
 	COMMAND_BROADCAST,
 	COMMAND_BROADCAST_TO,
+	COMMAND_BROADCAST_AMONG,
+	COMMAND_JOIN,
+	COMMAND_LEAVE,
 	COMMAND_CLOSE,
 	COMMAND_SET,
 	COMMAND_TIMER,
@@ -77,7 +78,6 @@ enum command_kind {
 	COMMAND_INFO,
 	COMMAND_LEAVE_ALL,
 	COMMAND_CLOSE_ROOM,
-	COMMAND_BROADCAST_AMONG,
 	COMMAND_SET_ROOM,
 	COMMAND_PROLONG,
 	COMMAND_WATCH,
@@ -194,8 +194,7 @@ static inline void commit_emptied(struct commit *c)
 }
 static inline bool command_has_frame(const struct command *command)
 {
-	return command->kind == COMMAND_SEND || command->kind == COMMAND_BROADCAST ||
-	       command->kind == COMMAND_BROADCAST_TO || command->kind == COMMAND_BROADCAST_AMONG;
+	return command->kind <= COMMAND_BROADCAST_AMONG;
 }
 static inline void command_drop(struct command *command)
 {

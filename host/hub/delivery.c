@@ -94,14 +94,14 @@ static inline __attribute__((always_inline)) bool delivery_commit_or_drop(struct
 		room_limits_check(m, c);
 	if (ok && c->judged)
 		delivery_judge(m, c);
-	if (__builtin_expect(c->error == COMMIT_E_ROOM_STATE, 0) && ok && delivery_undo(m, c))
-		return false;
-	if (e->kind == EVENT_OPEN)
-		mount_settle(m, e->session);
-	if (ok && c->error != COMMIT_OK) {
+	if (ok && __builtin_expect(c->error != COMMIT_OK, 0)) {
+		if (c->error == COMMIT_E_ROOM_STATE && delivery_undo(m, c))
+			return false;
 		why = span_of(commit_error_text(c->error));
 		ok = false;
 	}
+	if (e->kind == EVENT_OPEN)
+		mount_settle(m, e->session);
 	if (e->kind == EVENT_TIMER)
 		c->answers = NULL;
 	if (ok) {

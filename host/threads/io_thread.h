@@ -1,6 +1,6 @@
 /* side: another loop, with a thread of its own, that has a share of the sockets.
  *
- * It reads, parses, answers plain HTTP, and sends; what concerns the hub it passes over the bridge,
+ * It reads, parses, answers plain HTTP, and sends; what concerns the hub it passes over the channel,
  * and does what comes back. The loop of the hub is that of the main thread, and has sockets, too;
  * with one loop none of this exists.
  */
@@ -17,7 +17,7 @@ struct io_thread_conn;
 
 struct io_thread {
 	uint16_t magic;			/* CHECK_IO_THREAD */
-	struct remote_conn remote_conn; /* the hub's end of the bridge */
+	struct remote_conn remote_conn; /* the hub's end of the channel */
 	struct loop *loop;
 	struct conns conns;
 	struct listeners listeners;
@@ -28,7 +28,7 @@ struct io_thread {
 	struct loop_hook hook;
 	struct loop_timer retry, show;
 	TAILQ_HEAD(, io_thread_conn) shown; /* whose load was shown and is not nothing */
-	/* for want of room on the bridge; for want of memory */
+	/* for want of room on the channel; for want of memory */
 	TAILQ_HEAD(io_thread_list, io_thread_conn)
 	paused, retrying;
 	bool draining, ended;

@@ -138,8 +138,17 @@ static void say_frame(const struct command *c)
 
 static void say_command(const struct command *c)
 {
-	static const char *const names[] = {"send",  "join", "leave", "broadcast", "broadcast_to",
-					    "close", "set",  "timer", "cancel"};
+	static const char *const names[] = {
+		[COMMAND_SEND] = "send",
+		[COMMAND_JOIN] = "join",
+		[COMMAND_LEAVE] = "leave",
+		[COMMAND_BROADCAST] = "broadcast",
+		[COMMAND_BROADCAST_TO] = "broadcast_to",
+		[COMMAND_CLOSE] = "close",
+		[COMMAND_SET] = "set",
+		[COMMAND_TIMER] = "timer",
+		[COMMAND_CANCEL] = "cancel",
+	};
 	struct span text = c->text_len > 0 ? commit_text(&commit, c) : (struct span){0};
 	say("%s%s(", n_said > 0 ? " " : "", names[c->kind]);
 	if (c->kind != COMMAND_BROADCAST && c->kind != COMMAND_BROADCAST_TO &&
