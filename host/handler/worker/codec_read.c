@@ -1,98 +1,16 @@
 /* codec_read: text to what a worker says. */
-#include <openssl/crypto.h>
 #include <stdlib.h>
 
-#include "common/header.h"
 #include "common/rules.h"
-#include "handler/worker/codec.h"
+#include "handler/worker/codec_parts.h"
 
 /* --- one object ------------------------------------------------------------------------------- */
 
 #define CODEC_NO_DELAY UINT64_MAX
-#define CODEC_SECRET_MAX 1024 /* bytes of a token or a mount's path */
 /* bytes of what was read that are kept for the next batch */
 #define CODEC_BATCH_KEEP (512u << 10)
 /* of a batch, as they were read; further ones are read again when they are done */
 #define CODEC_COMMANDS_KEPT 1024
-
-struct reader {
-	struct json j;
-	uint64_t binary; /* bytes that the objects so far have claimed */
-	uint64_t limit;	 /* no more than the message has */
-	struct codec_batch *batch;
-	struct codec_request *request; /* which is read strictly; NULL: a worker's batch */
-};
-
-/* Claims the next n bytes behind the text; returns where they are. */
-static size_t codec_read_claim(struct reader *r, uint64_t n)
-{
-	size_t at = (size_t)r->binary;
-	if (n > r->limit || r->binary > r->limit - n)
-		json_fail(&r->j, "more binary bytes than the message has");
-	else
-		r->binary += n;
-	return at;
-}
-
-/* A member of an object and where it goes. */
-struct field {
-	struct span key; /* NULL: the last */
-	uint16_t at;
-	/* of a number: a bool that says that it is there; 0: none */
-	uint16_t has;
-	/* likewise a bool that says that the number is none, which spoils only what it is for; 0:
-	 * it spoils the batch */
-	uint16_t bad;
-	bool number; /* else text */
-};
-
-/* The first member of each struct is none of these, so that 0 is no place of a bool. */
-#define TEXT_FIELD(type, name, member) \
-	{ \
-		SPAN(name), offsetof(type, member), 0, 0, false \
-	}
-#define NUMBER_FIELD(type, name, member) \
-	{ \
-		SPAN(name), offsetof(type, member), 0, 0, true \
-	}
-#define COUNTED_FIELD(type, name, member, flag) \
-	{ \
-		SPAN(name), offsetof(type, member), offsetof(type, flag), 0, true \
-	}
-#define LOOSE_FIELD(type, name, member, bad_flag) \
-	{ \
-		SPAN(name), offsetof(type, member), 0, offsetof(type, bad_flag), true \
-	}
-
-#define LOOSE_COUNTED_FIELD(type, name, member, flag, bad_flag) \
-	{ \
-		SPAN(name), offsetof(type, member), offsetof(type, flag), \
-			offsetof(type, bad_flag), true \
-	}
-
-/* Reads a member if it is in the table; false: it is not. */
-static bool codec_read_field(struct json *j, struct span name, void *base,
-			     const struct field *fields)
-{
-	const struct field *f = fields;
-	while (f->key.p != NULL && (f->key.n != name.n || f->key.p[0] != name.p[0] ||
-				    memcmp(f->key.p, name.p, name.n) != 0))
-		f++;
-	if (f->key.p == NULL)
-		return false;
-	void *member = (char *)base + f->at;
-	if (!f->number) {
-		json_read_string(j, member);
-		return true;
-	}
-	if (f->has > 0)
-		*(bool *)((char *)base + f->has) = true;
-	if (f->bad > 0)
-		json_read_uint_or_skip(j, member, (bool *)((char *)base + f->bad));
-	else
-		json_read_uint(j, member);
-	return true;
-}
 
 /* A command as it was read. What it names is looked up when it is done. */
 enum command_word {
@@ -317,26 +235,6 @@ static void codec_read_command(struct reader *r, struct codec_command *t)
 }
 
 /* --- commands --------------------------------------------------------------------------------- */
-
-struct span codec_text(struct json_string *s)
-{
-	if (s->escaped) {
-		s->n = json_unescape(s, (char *)s->p);
-		s->escaped = false;
-	}
-	return (struct span){s->p, s->n};
-}
-
-bool codec_text_is(const struct json_string *s, const char *text)
-{
-	size_t n = strlen(text);
-	char plain[JSON_ESCAPED_MAX(CODEC_SECRET_MAX)];
-	if (s->p == NULL || s->n > sizeof plain)
-		return false;
-	if (!s->escaped)
-		return s->n == n && CRYPTO_memcmp(s->p, text, n) == 0;
-	return json_unescape(s, plain) == n && CRYPTO_memcmp(plain, text, n) == 0;
-}
 
 struct use {
 	const struct codec_batch *batch;
@@ -728,129 +626,6 @@ void codec_commands(const struct codec_batch *b, struct codec_item *item, const 
 		codec_read_do_command(&u, &b->commands[i]);
 }
 
-/* --- the answer to an upgrade ----------------------------------------------------------------- */
-
-struct answer_text {
-	struct json_string subprotocol, state, type, body, user, info;
-	uint64_t status, state_bin, bin;
-	size_t state_bin_at, bin_at;
-	struct span headers;
-	bool has_state_bin, has_bin, bad_status;
-};
-
-static void codec_read_answer_text(struct reader *r, struct answer_text *t)
-{
-	static const struct field fields[] = {
-		TEXT_FIELD(struct answer_text, "subprotocol", subprotocol),
-		TEXT_FIELD(struct answer_text, "state", state),
-		TEXT_FIELD(struct answer_text, "type", type),
-		TEXT_FIELD(struct answer_text, "body", body),
-		TEXT_FIELD(struct answer_text, "user", user),
-		TEXT_FIELD(struct answer_text, "info", info),
-		LOOSE_FIELD(struct answer_text, "status", status, bad_status),
-		COUNTED_FIELD(struct answer_text, "state_bin", state_bin, has_state_bin),
-		COUNTED_FIELD(struct answer_text, "bin", bin, has_bin),
-		{.key = {0}},
-	};
-	struct span name;
-	*t = (struct answer_text){.status = 0};
-	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);) {
-		if (span_eq(name, SPAN("headers")))
-			json_skip(&r->j, &t->headers);
-		else if (!codec_read_field(&r->j, name, t, fields))
-			json_skip(&r->j, NULL);
-	}
-	t->state_bin_at = codec_read_claim(r, t->state_bin);
-	t->bin_at = codec_read_claim(r, t->bin);
-}
-
-static bool codec_read_copy_text(char *dst, size_t cap, struct json_string *s)
-{
-	struct span text = s->p != NULL ? codec_text(s) : (struct span){0};
-	if (text.n >= cap || (text.n > 0 && memchr(text.p, '\0', text.n) != NULL))
-		return false;
-	if (text.n > 0)
-		memcpy(dst, text.p, text.n);
-	dst[text.n] = '\0';
-	return true;
-}
-
-static const char *codec_read_headers(struct event_answer *answer, struct span json)
-{
-	struct json j = {.p = json.p, .end = json.p + json.n};
-	struct json_string pair[2];
-	for (bool first = json_enter(&j, '['); json_next(&j, ']', &first);) {
-		char name[256], value[RULES_HEAD_MAX];
-		unsigned n = 0;
-		for (bool inner = json_enter(&j, '['); json_next(&j, ']', &inner); n++)
-			if (n >= 2 || !json_read_string(&j, &pair[n]))
-				return "a header of the answer is not [\"Name\",\"value\"]";
-		if (j.why != NULL || n != 2 || !codec_read_copy_text(name, sizeof name, &pair[0]) ||
-		    !codec_read_copy_text(value, sizeof value, &pair[1]) ||
-		    !event_answer_header(answer, name, value))
-			return "a header of the answer can not be sent";
-	}
-	return j.why;
-}
-
-/* Bytes or text, in memory of their own. */
-static void *codec_read_copy_of(struct span bytes)
-{
-	void *copy = malloc(bytes.n + 1);
-	if (copy != NULL && bytes.n > 0)
-		memcpy(copy, bytes.p, bytes.n);
-	return copy;
-}
-
-const char *codec_answer(const struct codec_batch *b, struct codec_item *item,
-			 struct event_answer *answer, void **data_r)
-{
-	bool refuse = item->refuse.p != NULL;
-	struct span json = refuse ? item->refuse : item->accept;
-	if (json.p == NULL)
-		return NULL;
-	struct reader r = {.j = {.p = json.p, .end = json.p + json.n},
-			   .binary = item->answer_at,
-			   .limit = UINT64_MAX};
-	struct answer_text t;
-	codec_read_answer_text(&r, &t);
-	if (t.headers.p != NULL && codec_read_headers(answer, t.headers) != NULL)
-		return "a header of the answer can not be sent";
-	if (!codec_read_copy_text(answer->subprotocol, sizeof answer->subprotocol,
-				  &t.subprotocol) ||
-	    !codec_read_copy_text(answer->type, sizeof answer->type, &t.type))
-		return "the answer's subprotocol or type is too long";
-	if (!header_ok("X-Type", answer->type))
-		return "the answer's type has a control character";
-	if (refuse) {
-		struct span body =
-			t.has_bin ? (struct span){(const char *)b->binary + t.bin_at, t.bin}
-			: t.body.p != NULL ? codec_text(&t.body)
-					   : (struct span){0};
-		if (t.bad_status || t.status < 300 || t.status > 599)
-			return "a refusal needs a status of 300 to 599";
-		answer->status = (int)t.status;
-		answer->body = codec_read_copy_of(body);
-		answer->body_len = answer->body != NULL ? body.n : 0;
-		return NULL;
-	}
-	struct span state =
-		t.has_state_bin
-			? (struct span){(const char *)b->binary + t.state_bin_at, t.state_bin}
-		: t.state.p != NULL ? codec_text(&t.state)
-				    : (struct span){0};
-	if (state.n > RULES_DATA_MAX)
-		return "the state has more than 4,096 bytes";
-	struct span none = {NULL, 0};
-	if (!event_answer_identity(answer, t.info.p != NULL ? codec_text(&t.info) : none,
-				   t.user.p != NULL ? codec_text(&t.user) : none))
-		return "the answer's user has not 1 to 255 bytes of UTF-8 without NUL, or its info more than 1,024";
-	*data_r = state.n > 0 ? codec_read_copy_of(state) : NULL;
-	answer->data = *data_r;
-	answer->data_len = *data_r != NULL ? state.n : 0;
-	return NULL;
-}
-
 /* --- items ------------------------------------------------------------------------------------ */
 
 static void codec_read_events(struct json *j, struct codec_item *item)
@@ -878,10 +653,10 @@ static enum codec_type codec_read_type_of(struct json *j, const struct json_stri
 
 static void codec_read_answer(struct reader *r, struct codec_item *item, struct span *json_r)
 {
-	struct answer_text t;
+	struct codec_answer_text t;
 	json_r->p = r->j.p;
 	item->answer_at = (size_t)r->binary;
-	codec_read_answer_text(r, &t);
+	codec_answer_read(r, &t);
 	json_r->n = (size_t)(r->j.p - json_r->p);
 }
 
