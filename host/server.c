@@ -187,7 +187,7 @@ static bool server_start_parts(struct server *s)
 	/* Whatever failed, server_end finds all of this. */
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
-	s->hub.room_limits = server_quota(&s->settings);
+	s->hub.room_limits = server_room_limits(&s->settings);
 	s->hub.resumes.limits = server_resume_limits(&s->settings);
 	s->hub.histories.max = s->settings.history_bytes;
 	room_states_bound(&s->hub, s->settings.room_state_bytes, s->settings.room_state_time);
@@ -237,7 +237,7 @@ static bool server_start_files(struct server *s)
 /* Who may come in. */
 static bool server_start_gate(struct server *s)
 {
-	struct addr_limits_limits limits = server_tally_limits(&s->settings);
+	struct addr_limits_limits limits = server_addr_limits(&s->settings);
 	s->addr_limits = addr_limits_new(&limits);
 	if (s->addr_limits == NULL ||
 	    !address_set_make(&s->trusted, s->settings.trusted_proxy.items,

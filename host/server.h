@@ -222,13 +222,13 @@ void server_reload_mount(struct server *s, struct mount *m, struct reload *r);
 unsigned server_threads(const struct settings *settings);
 /* What conns are to keep to, by these settings; the process takes all descriptors that it may. */
 struct conn_limits server_limits(const struct settings *settings);
-struct room_limits server_quota(const struct settings *settings);
+struct room_limits server_room_limits(const struct settings *settings);
 /* Is there a page, or a client, that asks for it? */
 bool server_has_web_library(const struct settings *settings);
 struct resume_limits server_resume_limits(const struct settings *settings);
 /* --host as client_addr.h wants it, NULL if it is not given. False without memory. */
 bool server_make_hosts(const struct settings *settings, char **hosts_r);
-struct addr_limits_limits server_tally_limits(const struct settings *settings);
+struct addr_limits_limits server_addr_limits(const struct settings *settings);
 /* Which variables children get that start from now on. */
 void server_set_passenv(struct server *s);
 

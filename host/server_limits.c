@@ -112,7 +112,7 @@ struct resume_limits server_resume_limits(const struct settings *settings)
 	};
 }
 
-struct room_limits server_quota(const struct settings *settings)
+struct room_limits server_room_limits(const struct settings *settings)
 {
 	return (struct room_limits){
 		.rooms = (uint32_t)settings->max_rooms,
@@ -123,7 +123,7 @@ struct room_limits server_quota(const struct settings *settings)
 	};
 }
 
-struct addr_limits_limits server_tally_limits(const struct settings *settings)
+struct addr_limits_limits server_addr_limits(const struct settings *settings)
 {
 	return (struct addr_limits_limits){
 		.connections = (uint32_t)settings->max_per_address,

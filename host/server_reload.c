@@ -163,7 +163,7 @@ static void server_reload_handler(struct server_reload *r, struct mount *m,
 /* The old lists stay if there is no memory for others. */
 static void server_reload_gate(struct server *s)
 {
-	struct addr_limits_limits limits = server_tally_limits(&s->settings);
+	struct addr_limits_limits limits = server_addr_limits(&s->settings);
 	struct address_set trusted = {.n = 0};
 	char *hosts = NULL;
 	addr_limits_set_limits(s->addr_limits, &limits);
@@ -256,7 +256,7 @@ static void server_reload_apply(struct server *s, struct settings *new, struct r
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
 	server_set_passenv(s);
-	s->hub.room_limits = server_quota(&s->settings);
+	s->hub.room_limits = server_room_limits(&s->settings);
 	s->hub.resumes.limits = server_resume_limits(&s->settings);
 	histories_bound(&s->hub, s->settings.history_bytes);
 	room_states_bound(&s->hub, s->settings.room_state_bytes, s->settings.room_state_time);

@@ -298,9 +298,9 @@ static void apply_remembered(struct hub *hub, struct session *s, const struct ke
 /* Once is enough: the operator has not asked for what its handler does without. */
 static void apply_history_missing(struct mount *m, struct span room)
 {
-	if (m->told_history)
+	if (m->said_history_missing)
 		return;
-	m->told_history = true;
+	m->said_history_missing = true;
 	LOG(m->hub->log, LOG_NOTICE, LOG_HANDLER,
 	    "a join asks for what its room remembers, and rooms of this mount remember nothing: see --history",
 	    LOG_STR("mount", m->path), LOG_SPAN("room", room));

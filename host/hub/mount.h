@@ -44,7 +44,7 @@ struct mount {
 	struct budget *budget;	     /* what may be held of what they have sent */
 	struct room_table rooms;
 	struct history *history;    /* what they remember; NULL: nothing */
-	bool told_history;	    /* the log has it that somebody asks for that in vain */
+	bool said_history_missing;  /* the log has it that somebody asks for that in vain */
 	struct mount_shard *shards; /* of the hub's loop, and of each other: 1 + hub->n_far */
 	struct mount_shard resumes; /* those of resume.h */
 	uint32_t n_sessions;	    /* of all, settled ones */

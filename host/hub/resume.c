@@ -96,8 +96,8 @@ void resume_welcome(struct hub *hub, struct session *s, bool resumed)
 		.keep_ms = r->keeps ? s->mount->resume_ms : 0,
 		.protocol = span_of(r->protocol),
 	};
-	r->told = w.done;
-	r->n_untold = r->n_failed;
+	r->done_sent = w.done;
+	r->n_failed_unsent = r->n_failed;
 	if (!resume_say(s, text, tova_v1_welcome(text, &w))) { /* it would wait for it for ever */
 		s->no_memory = true;
 		hub_mark_victim(hub, s);

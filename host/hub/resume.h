@@ -31,24 +31,24 @@ struct resume {
 	struct resume_token token, before, past;
 	const struct resume_token *by; /* with which it is just coming back */
 	uint64_t in, done;	       /* messages of the client: received, settled */
-	uint64_t told;		       /* the last `done` that it was told */
+	uint64_t done_sent;	       /* the last `done` that it was told */
 	uint64_t out, fed,
 		confirmed;   /* messages for it: the last, that a socket took, that it has */
 	uint64_t most;	     /* that any socket took, before the last return */
 	struct kept written; /* that a socket has taken, and it has not confirmed */
 	struct kept waiting; /* that wait for a socket, or for room there */
 	uint64_t failed[TOVA_V1_FAILED_MAX];
-	uint32_t n_failed;	 /* events of its messages that failed, of which it may not know */
-	uint32_t n_untold;	 /* of those, the last, of which it was not told */
-	uint64_t told_fed;	 /* `fed` when it was last told: who has the next one was told */
-	bool keeps;		 /* it may come back: see --resume */
-	bool away, due;		 /* in the lists of those */
-	bool held;		 /* not read from, as it does not read its own answers */
-	char *protocol;		 /* the application's subprotocol; NULL: none */
-	struct rate_limit *rate; /* of its messages; NULL: any */
-	struct address remote;	 /* of its last socket */
-	uint64_t away_at;	 /* ms */
-	bool starves;		 /* in the list of those */
+	uint32_t n_failed;	  /* events of its messages that failed, of which it may not know */
+	uint32_t n_failed_unsent; /* of those, the last, of which it was not told */
+	uint64_t failed_sent_at;  /* `fed` when it was last told: who has the next one was told */
+	bool keeps;		  /* it may come back: see --resume */
+	bool away, due;		  /* in the lists of those */
+	bool held;		  /* not read from, as it does not read its own answers */
+	char *protocol;		  /* the application's subprotocol; NULL: none */
+	struct rate_limit *rate;  /* of its messages; NULL: any */
+	struct address remote;	  /* of its last socket */
+	uint64_t away_at;	  /* ms */
+	bool starves;		  /* in the list of those */
 	TAILQ_ENTRY(resume) away_link, due_link, kept_link, starving_link;
 };
 TAILQ_HEAD(resume_list, resume);

@@ -98,8 +98,8 @@ void resume_forget_failed(struct resume *r, uint32_t n)
 	CHECK(n <= r->n_failed);
 	memmove(r->failed, r->failed + n, (r->n_failed - n) * sizeof *r->failed);
 	r->n_failed -= n;
-	if (r->n_untold > r->n_failed)
-		r->n_untold = r->n_failed;
+	if (r->n_failed_unsent > r->n_failed)
+		r->n_failed_unsent = r->n_failed;
 }
 
 void resume_confirm(struct hub *hub, struct resume *r, uint64_t got)
@@ -111,8 +111,8 @@ void resume_confirm(struct hub *hub, struct resume *r, uint64_t got)
 	resume_list_kept(hub, r, before);
 	if (got > r->confirmed)
 		r->confirmed = got;
-	if (got > r->told_fed)
-		resume_forget_failed(r, r->n_failed - r->n_untold);
+	if (got > r->failed_sent_at)
+		resume_forget_failed(r, r->n_failed - r->n_failed_unsent);
 }
 
 void resumes_bound(struct hub *hub)

@@ -1,7 +1,7 @@
-/* quota: whether a commit stays within the limits of rooms. What counts is how it would be when all
- * of it is applied. */
-#ifndef TOVA_HUB_QUOTA_H
-#define TOVA_HUB_QUOTA_H
+/* room_limits: whether a commit stays within the limits of rooms. What counts is how it would be
+ * when all of it is applied. */
+#ifndef TOVA_HUB_ROOM_LIMITS_H
+#define TOVA_HUB_ROOM_LIMITS_H
 
 #include "hub/commit.h"
 

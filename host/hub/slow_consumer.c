@@ -56,7 +56,7 @@ void slow_consumer_refused(struct hub *hub, struct session *s, struct out_messag
 	hub_mark_victim(hub, s);
 }
 
-bool slow_consumer_heavy(struct conn *c)
+bool slow_consumer_memory_limit(struct conn *c)
 {
 	struct session *s = session_of(c);
 	struct hub *hub = s->mount->hub;

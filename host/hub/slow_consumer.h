@@ -22,7 +22,7 @@ void slow_consumer_unsent(struct session *s, enum conn_sent sent, uint32_t messa
 /* See conn_ops. */
 void slow_consumer_began(struct conn *c);
 void slow_consumer_gave_up(struct conn *c, uint32_t messages, bool gone);
-bool slow_consumer_heavy(struct conn *c);
+bool slow_consumer_memory_limit(struct conn *c);
 
 /* Messages that it did not get. */
 static inline uint32_t slow_consumer_dropped(struct session *s)

@@ -1,6 +1,6 @@
-/* dealer: to which of several loops an accepted socket goes. Any loop may ask it. */
-#ifndef TOVA_NET_DEALER_H
-#define TOVA_NET_DEALER_H
+/* balance: to which of several loops an accepted socket goes. Any loop may ask it. */
+#ifndef TOVA_NET_BALANCE_H
+#define TOVA_NET_BALANCE_H
 
 #include <stdatomic.h>
 #include <stdbool.h>

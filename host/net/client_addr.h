@@ -1,13 +1,13 @@
-/* gate: whose connection it is, and whether one more of that address may come in. For conn.c and
- * listener.c.
+/* client_addr: whose connection it is, and whether one more of that address may come in. For conn.c
+ * and listener.c.
  *
  * The peer of a socket may be a proxy. On a listener of the PROXY protocol a trusted peer says in
  * front of everything whose connection it is; in a request, a trusted peer may say so in headers.
  * From then on the connection's address is that of the client: in logs, for handlers, and where the
  * connections of an address are counted.
  */
-#ifndef TOVA_NET_GATE_H
-#define TOVA_NET_GATE_H
+#ifndef TOVA_NET_CLIENT_ADDR_H
+#define TOVA_NET_CLIENT_ADDR_H
 
 #include "net/addr_limits.h"
 #include "ws/forwarded.h"

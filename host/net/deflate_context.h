@@ -9,8 +9,8 @@
  * the others is reserved from a budget when they come, at what it may cost at most; where that is
  * used up, they are not given a window of their own.
  */
-#ifndef TOVA_NET_SQUEEZE_H
-#define TOVA_NET_SQUEEZE_H
+#ifndef TOVA_NET_DEFLATE_CONTEXT_H
+#define TOVA_NET_DEFLATE_CONTEXT_H
 
 #include "base/stats.h"
 #include "net/out_message.h"

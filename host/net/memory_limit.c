@@ -5,7 +5,7 @@
 #include "base/check.h"
 #include "net/conn.h"
 
-/* bytes of input below which a connection is none of the heavy */
+/* bytes of input below which a connection does not count */
 #define MEMORY_LIMIT_INPUT_MIN 4096
 
 struct memory_limit *memory_limit_of(const struct conn *c)

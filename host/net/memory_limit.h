@@ -1,13 +1,13 @@
-/* heavy: which connections hold memory - output that waits for peers that read slowly, messages
- * that were received in part - and which of them give way when all together hold more than
+/* memory_limit: which connections hold memory - output that waits for peers that read slowly,
+ * messages that were received in part - and which of them give way when all together hold more than
  * limits.buffered_max: whoever holds most, one after the other.
  *
  * What counts is memory: chunks of queues that stall, shared ones once, arrays, buffers of input,
  * and what TLS has taken and the socket has not. What only lies in a queue until the end of the
  * turn does not. A connection has its entry while it holds something, which stands among those that
  * hold about as much: so who holds most, to an eighth, is found without a look at the others. */
-#ifndef TOVA_NET_HEAVY_H
-#define TOVA_NET_HEAVY_H
+#ifndef TOVA_NET_MEMORY_LIMIT_H
+#define TOVA_NET_MEMORY_LIMIT_H
 
 #include <stdbool.h>
 #include <stdint.h>

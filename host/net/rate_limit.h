@@ -1,7 +1,7 @@
-/* meter: what one connection may send in a time (--rate-limit), and when to say that it sent more.
- * Pure; the clock is the caller's. */
-#ifndef TOVA_NET_METER_H
-#define TOVA_NET_METER_H
+/* rate_limit: what one connection may send in a time (--rate-limit), and when to say that it sent
+ * more. Pure; the clock is the caller's. */
+#ifndef TOVA_NET_RATE_LIMIT_H
+#define TOVA_NET_RATE_LIMIT_H
 
 #include "base/bucket.h"
 

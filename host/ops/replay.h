@@ -1,4 +1,4 @@
-/* letters: the dead-letter file read again: what is in it, and giving messages back to their
+/* replay: the dead-letter file read again: what is in it, and giving messages back to their
  * connections.
  *
  * The file is read by the thread that writes it, never on the loop. One request is worked on at a
@@ -6,8 +6,8 @@
  * back is written down, and synced, before it is: so none is given back twice, whoever asks how
  * often, and whatever happens to the disk or the host meanwhile.
  */
-#ifndef TOVA_OPS_LETTERS_H
-#define TOVA_OPS_LETTERS_H
+#ifndef TOVA_OPS_REPLAY_H
+#define TOVA_OPS_REPLAY_H
 
 #include "handler/worker/codec.h"
 #include "handler/worker/deadletter.h"

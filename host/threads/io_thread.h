@@ -1,4 +1,4 @@
-/* side: another loop, with a thread of its own, that has a share of the sockets.
+/* io_thread: another loop, with a thread of its own, that has a share of the sockets.
  *
  * It reads, parses, answers plain HTTP, and sends; what concerns the hub it passes over the channel,
  * and does what comes back. The loop of the hub is that of the main thread, and has sockets, too;

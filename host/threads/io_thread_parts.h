@@ -75,7 +75,7 @@ void io_thread_on_retry(void *arg);
 /* --- io_thread_slow.c ------------------------------------------------------------------------- */
 
 /* For conn_ops. */
-bool io_thread_on_heavy(struct conn *c);
+bool io_thread_on_memory_limit(struct conn *c);
 void io_thread_on_gave_up(struct conn *c, uint32_t messages, bool gone);
 void io_thread_on_drained(struct conn *c);
 /* What the mount's policy makes of a message that was not queued. */

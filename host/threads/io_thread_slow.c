@@ -74,7 +74,7 @@ static void io_thread_slow_tell_slow(struct conn *c)
 
 /* Here and in io_thread_refused is what hub/slow_consumer.c does for the conns of the hub's loop.
  */
-bool io_thread_on_heavy(struct conn *c)
+bool io_thread_on_memory_limit(struct conn *c)
 {
 	struct io_thread_conn *sc = io_thread_conn_of(c);
 	if (sc->drops && !sc->unsent && conn_lighten(c)) {

@@ -1,4 +1,4 @@
-/* ask: pushes and queries, of a worker or over the control socket. */
+/* query: pushes and queries, of a worker or over the control socket. */
 #ifndef TOVA_HANDLER_WORKER_QUERY_H
 #define TOVA_HANDLER_WORKER_QUERY_H
 
