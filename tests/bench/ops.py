@@ -1,14 +1,16 @@
 """What it costs to look at a busy host: scrapes of /metrics, lists of all connections and rooms, page after page, while as many connections
 as descriptors allow send messages.
 
-    ops.py [--conns N] [--seconds S]
+    ops.py [--conns N] [--seconds S] [--page]
 
 Prints Markdown: the loop's longest turn without anybody looking and with it (CPU time of its thread), what requests and lists took of one
-turn at most, and how many of each were answered. Fails when the latter is beyond 5 ms.
+turn at most, and how many of each were answered. Fails when the latter is beyond 5 ms. With --page the admin page is open in a headless Chromium
+as well, and it is told how long it took until it showed a client that reads too slowly among all the others.
 """
 import argparse
 import http.client
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -17,8 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
-from api import address  # noqa: E402
+from api import Api, address  # noqa: E402
 from tova_host import BUILD, Host, wait_until  # noqa: E402
+from wsclient import connect  # noqa: E402
 
 ALLOWED = 0.005
 
@@ -64,7 +67,38 @@ def load(host, conns, seconds):
                              "--warmup", "1", "--seconds", str(seconds), "--patience", "60000"], stdout=subprocess.PIPE, text=True)
 
 
-def run(conns, seconds, look):
+class Browsing:
+    """The admin page in a browser, as somebody has it open who looks for a slow client."""
+
+    def __init__(self, host, where):
+        sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
+        from conftest import Browser, Page
+
+        self.host, self.browser = host, Browser()
+        began = time.monotonic()
+        self.page = Page(self.browser).open(f"http://{where}/")
+        wait_until(lambda: self.page.state == "serving", "the page shows a host that serves", 60)
+        self.opened = time.monotonic() - began
+
+    def find_slow(self):
+        """Seconds until it is listed, from when it does not read any more."""
+        self.slow = connect("127.0.0.1", self.host.port, "/room/room/slow", receive_buffer=4096)
+        self.slow.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with Api(self.host, "admin") as api:
+            for _ in range(3):
+                api.post("broadcast_to", mount="/room", room="slow", data="x" * 300_000)
+        began = time.monotonic()
+        wait_until(lambda: "KiB" in self.page.text("#slow tbody") or "MiB" in self.page.text("#slow tbody"), "who reads too slowly is shown", 60)
+        return time.monotonic() - began
+
+    def quit(self):
+        shown = self.page.text("#now-connections")
+        self.browser.quit()
+        return shown
+
+
+def run(conns, seconds, look, page=False):
+    browsing = None
     with Host("--plugin", "/echo=echo", "--plugin", "/room=relay", "--admin", "127.0.0.1:0", "--max-connections", str(conns + 100), "--idle-timeout", "0") as host:
         where = address(host, "admin")
         process = load(host, conns, seconds)
@@ -73,6 +107,11 @@ def run(conns, seconds, look):
                                                                     ("connections of a room", "/api/v1/connections?room=nobody"), ("rooms", "/api/v1/rooms?limit=10000"), ("mounts", "/api/v1/mounts?mount=/echo"))] if look else []
         for looker in lookers:
             looker.start()
+        if page:
+            browsing = Browsing(host, where)
+            found = browsing.find_slow()
+            shown = browsing.quit()
+            print(f"The page was there after {browsing.opened:.1f} s, showed {shown} connections, and a client that reads too slowly {found:.1f} s after that had stopped reading.\n")
         said = json.loads(process.communicate(timeout=seconds + 180)[0])
         for looker in lookers:
             looker.wanted = False
@@ -87,10 +126,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--conns", type=int, default=18000)
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--page", action="store_true")
     options = parser.parse_args()
     began = time.monotonic()
     alone, _, _, _ = run(options.conns, options.seconds, False)
-    turn, api, lookers, _ = run(options.conns, options.seconds, True)
+    turn, api, lookers, _ = run(options.conns, options.seconds, True, options.page)
     print(f"{options.conns:,} connections, each with a message under way, {time.monotonic() - began:.0f} s:\n")
     print("| | longest turn of the loop | of it requests and lists at most |\n|---|---|---|")
     print(f"| nobody looks | {alone * 1000:.1f} ms | |")

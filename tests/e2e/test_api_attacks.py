@@ -196,6 +196,68 @@ def test_many_late_answers(host, witness):
         wait_until(lambda: api.post("reload", wait=True)[0] == 200, "and is answered, who waits")
 
 
+GET = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+POST = "POST /api/v1/broadcast HTTP/1.1\r\nHost: localhost\r\nTOKEN"
+# What another parser might read otherwise, or read too much of: a name, the request, what may be answered.
+SIBLINGS = {
+    "line ends without CR": ("GET /healthz HTTP/1.1\nHost: localhost\n\n", 400), "one of them": ("GET /healthz HTTP/1.1\r\nHost: localhost\nX: y\r\n\r\n", 400),
+    "two ways to say how long": (POST + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400), "two lengths": (POST + "Content-Length: 4\r\nContent-Length: 5\r\n\r\nabcde", 400),
+    "a list of lengths": (POST + "Content-Length: 4, 4\r\n\r\nabcd", 400), "a sign": (POST + "Content-Length: +4\r\n\r\nabcd", 400), "less than nothing": (POST + "Content-Length: -1\r\n\r\n", 400),
+    "an unknown coding": (POST + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400), "chunked, then none": (POST + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 400),
+    "chunked twice": (POST + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400), "a blank before the colon": (POST + "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400),
+    "folded": (POST + "Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", 400), "a chunk's line without CR": (POST + "Transfer-Encoding: chunked\r\n\r\n4\nabcd\r\n0\r\n\r\n", 400),
+    "a chunk of 0x4": (POST + "Transfer-Encoding: chunked\r\n\r\n0x4\r\nabcd\r\n0\r\n\r\n", 400), "a chunk that overflows": (POST + "Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", 400),
+    "a chunk that goes on": (POST + "Transfer-Encoding: chunked\r\n\r\n4\r\nabcdXX0\r\n\r\n", 400), "a long extension": (POST + "Transfer-Encoding: chunked\r\n\r\n4;" + "x" * MIB + "\r\n", 400),
+    "many extensions": (POST + "Transfer-Encoding: chunked\r\n\r\n" + ("1;" + "x" * 100 + "\r\n \r\n") * 1000, 400), "long trailers": (POST + "Transfer-Encoding: chunked\r\n\r\n0\r\nX: " + "y" * MIB, 431),
+    "many trailers": (POST + "Transfer-Encoding: chunked\r\n\r\n0\r\n" + "X: y\r\n" * 100000, 431), "a long header": (GET + "X: " + "y" * MIB, 431), "a long method": ("G" * MIB + " / HTTP/1.1\r\n", (400, 431)),
+    "many headers": (GET + "A: b\r\n" * 10000, 431), "a dot behind the name": ("GET /healthz HTTP/1.1\r\nHost: localhost.\r\n\r\n", 421), "a number with a dot": ("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1.\r\n\r\n", 421),
+    "a port beyond": ("GET /healthz HTTP/1.1\r\nHost: localhost:99999\r\n\r\n", 421), "IPv6 without brackets": ("GET /healthz HTTP/1.1\r\nHost: ::1\r\n\r\n", 400), "a user in it": ("GET /healthz HTTP/1.1\r\nHost: localhost@evil.example\r\n\r\n", 400),
+    "two names": ("GET /healthz HTTP/1.1\r\nHost: localhost,evil.example\r\n\r\n", (400, 421)), "a short number": ("GET /healthz HTTP/1.1\r\nHost: 127.1\r\n\r\n", 421), "IPv6": ("GET /healthz HTTP/1.1\r\nHost: [::1]:8090\r\n\r\n", 200),
+    "dots that are hidden": ("GET /api/v1/%2e%2e/v1/stats HTTP/1.1\r\nHost: localhost\r\nTOKEN\r\n", 400), "a NUL that is hidden": ("GET /healthz%00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400), "two slashes": ("GET //healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+    "an absolute target of another": ("GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 421),
+    "the token twice": ("GET /api/v1/stats HTTP/1.1\r\nHost: localhost\r\nTOKENTOKEN\r\n", 401), "something behind the token": (f"GET /api/v1/stats HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKENS['admin']} x\r\n\r\n", 401),
+    "most of the token": (f"GET /api/v1/stats HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKENS['admin'][:-1]}\r\n\r\n", 401), "an unknown expectation": (POST + "Content-Length: 1\r\nExpect: cake\r\n\r\n", 417),
+    "an expectation without a token": ("POST /api/v1/broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n", 401),
+    "another protocol": ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505), "a NUL in a header": (GET + "X: a\0b\r\n\r\n", 400), "a CR in a header": (GET + "X: a\rb\r\n\r\n", 400), "a header without a name": (GET + ": b\r\n\r\n", 400),
+    "no version": ("GET /healthz\r\n\r\n", 400), "a tab": ("GET\t/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", 400), "TRACE": ("TRACE /metrics HTTP/1.1\r\nHost: localhost\r\nTOKEN\r\n", 405), "small letters": ("get /metrics HTTP/1.1\r\nHost: localhost\r\nTOKEN\r\n", 405),
+}
+
+
+@pytest.mark.parametrize("name", SIBLINGS)
+def test_siblings(host, witness, name):
+    """Each gets its status; and behind what is no request nothing is taken for one."""
+    text, expected = SIBLINGS[name]
+    status, body = raw(host, text, end=b"" if expected == 200 else b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert status in (expected if isinstance(expected, tuple) else (expected,)), (name, status, body[:200])
+    assert b"HTTP/1.1 200" not in body or status in (401, 404, 405, 421), (name, body[:500])
+
+
+def test_a_pipeline_that_nobody_reads(host, witness):
+    """Ten thousand requests at once cost no more memory than one, and nobody else's time."""
+    with socket.create_connection(("127.0.0.1", int(address(host, "admin").rpartition(":")[2]))) as sock:
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(10000):
+                sock.send(b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for _ in range(10):
+            witness()
+
+
+def test_slow_ones_hold_nobody_up(host, witness):
+    """Heads that never end, and empty lines that never begin one: each ends in its time, and a place is found for others meanwhile."""
+    port = int(address(host, "admin").rpartition(":")[2])
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(300)]
+    for n, sock in enumerate(slow):
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: loc" if n % 2 else b"\r\n" * 100)
+    witness()
+    ended = slow[1]
+    ended.settimeout(60)
+    assert b" 408 " in ended.recv(65536)  # without another word
+    witness()
+    for sock in slow:
+        sock.close()
+
+
 def test_http_that_is_none(host, witness):
     for text in ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET /metrics HTTP/9.9\r\nHost: localhost\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 20 + "\r\n\r\n",
                  "POST /api/v1/broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
