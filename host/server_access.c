@@ -5,7 +5,7 @@
 
 #define ACCESS_SAY_MS 60000 /* between lines about those that could not be written */
 
-static struct log *access_open(struct server *s, const char *path)
+static struct log *server_access_open(struct server *s, const char *path)
 {
 	bool entered = server_enter(s, path);
 	struct log *log = log_open(path, (enum log_format)s->settings.log_format, LOG_DEBUG);
@@ -13,20 +13,22 @@ static struct log *access_open(struct server *s, const char *path)
 	return log;
 }
 
-static bool access_start(struct server *s, struct log **log, const char *option, const char *path)
+static bool server_access_start(struct server *s, struct log **log, const char *option,
+				const char *path)
 {
-	if (path != NULL && (*log = access_open(s, path)) == NULL)
+	if (path != NULL && (*log = server_access_open(s, path)) == NULL)
 		return server_refuse(s, option, path, strerror(errno));
 	return true;
 }
 
 bool server_start_access(struct server *s)
 {
-	return access_start(s, &s->hub.access_log, "access-log", s->settings.access_log) &&
-	       access_start(s, &s->sampler.log, "trace-file", s->settings.trace_file);
+	return server_access_start(s, &s->hub.access_log, "access-log", s->settings.access_log) &&
+	       server_access_start(s, &s->sampler.log, "trace-file", s->settings.trace_file);
 }
 
-static void access_reopen(struct server *s, struct log *log, const char *option, const char *path)
+static void server_access_reopen(struct server *s, struct log *log, const char *option,
+				 const char *path)
 {
 	int error = log != NULL ? log_reopen(log) : 0;
 	if (error != 0)
@@ -36,12 +38,12 @@ static void access_reopen(struct server *s, struct log *log, const char *option,
 
 void server_reopen_access(struct server *s)
 {
-	access_reopen(s, s->hub.access_log, "access-log", s->settings.access_log);
-	access_reopen(s, s->sampler.log, "trace-file", s->settings.trace_file);
+	server_access_reopen(s, s->hub.access_log, "access-log", s->settings.access_log);
+	server_access_reopen(s, s->sampler.log, "trace-file", s->settings.trace_file);
 }
 
 /* A log that is not there yet, or not any more. */
-static bool access_switch(struct server *s, struct log **log, const char *path)
+static bool server_access_switch(struct server *s, struct log **log, const char *path)
 {
 	struct log *old = *log;
 	*log = path != NULL ? log_open(path, (enum log_format)s->settings.log_format, LOG_DEBUG)
@@ -50,16 +52,16 @@ static bool access_switch(struct server *s, struct log **log, const char *path)
 	return path == NULL || *log != NULL;
 }
 
-static bool access_reload(struct server *s, struct log **log, const char *option,
+static bool server_access_reload(struct server *s, struct log **log, const char *option,
 			  const char *asked, const char *was)
 {
 	int error = 0;
 	if (*log != NULL)
 		log_configure(*log, (enum log_format)s->settings.log_format, LOG_DEBUG);
 	if (*log == NULL || asked == NULL)
-		error = access_switch(s, log, asked) ? 0 : errno;
+		error = server_access_switch(s, log, asked) ? 0 : errno;
 	else if (was != NULL && strcmp(was, asked) == 0)
-		access_reopen(s, *log, option, asked);
+		server_access_reopen(s, *log, option, asked);
 	else
 		error = log_move(*log, asked);
 	errno = error;
@@ -68,15 +70,16 @@ static bool access_reload(struct server *s, struct log **log, const char *option
 
 bool server_reload_access(struct server *s, const char *was)
 {
-	return access_reload(s, &s->hub.access_log, "access-log", s->settings.access_log, was);
+	return server_access_reload(s, &s->hub.access_log, "access-log", s->settings.access_log,
+				    was);
 }
 
 bool server_reload_trace(struct server *s, const char *was)
 {
-	return access_reload(s, &s->sampler.log, "trace-file", s->settings.trace_file, was);
+	return server_access_reload(s, &s->sampler.log, "trace-file", s->settings.trace_file, was);
 }
 
-static void access_flush(struct server *s, struct log *log, const char *path,
+static void server_access_flush(struct server *s, struct log *log, const char *path,
 			 const char *what, struct server_lost *said)
 {
 	uint64_t now = loop_now(s->loop), lost;
@@ -94,8 +97,8 @@ static void access_flush(struct server *s, struct log *log, const char *path,
 
 void server_flush_access(struct server *s)
 {
-	access_flush(s, s->hub.access_log, s->settings.access_log,
+	server_access_flush(s, s->hub.access_log, s->settings.access_log,
 		     "lines of the access log could not be written", &s->access_lost);
-	access_flush(s, s->sampler.log, s->settings.trace_file,
+	server_access_flush(s, s->sampler.log, s->settings.trace_file,
 		     "lines of the trace file could not be written", &s->trace_lost);
 }

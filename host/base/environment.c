@@ -55,11 +55,14 @@ const char *environment_item_error(const char *item)
 	bool all = n < len;
 	if (len == 0 || strspn(item, NAME_CHARS) < n ||
 	    (n > 0 && strchr(NAME_FIRST, item[0]) == NULL))
-		return "is no name of a variable; expected letters, digits and _, no digit first, and * behind them or not";
+		return "is no name of a variable; expected letters, digits and _, no digit first, "
+		       "and * behind them or not";
 	if (!all && environment_is_of_request(item, n))
-		return "is a fact of a request, which scripts get from the host alone; expected another name";
+		return "is a fact of a request, which scripts get from the host alone; expected "
+		       "another name";
 	if (!all && environment_any_matches(own, COUNT(own), item, n))
-		return "is between the host and its service manager, or its children; expected another name";
+		return "is between the host and its service manager, or its children; expected "
+		       "another name";
 	return NULL;
 }
 

@@ -84,7 +84,8 @@ static void admission_refuse_token(struct hub *hub, struct conn *c, const struct
 		: none ? snprintf(head, sizeof head, "WWW-Authenticate: Bearer realm=\"tova\"\r\n")
 		       : snprintf(
 				 head, sizeof head,
-				 "WWW-Authenticate: Bearer realm=\"tova\", error=\"%s\", error_description=\"%s\"\r\n",
+				 "WWW-Authenticate: Bearer realm=\"tova\", error=\"%s\", "
+				 "error_description=\"%s\"\r\n",
 				 status == 400 ? "invalid_request" : "invalid_token", why);
 	admission_refuse(hub, c, r, status, (struct span){head, (size_t)n}, why);
 }

@@ -13,7 +13,7 @@
 #include "hub/watching.h"
 #include "hub/session_conn.h"
 
-static inline void hub_send(struct hub *hub, struct conn *c, struct out_message *o, bool own)
+static inline void apply_out(struct hub *hub, struct conn *c, struct out_message *o, bool own)
 {
 	enum conn_sent sent = conn_send(c, o, own);
 	if (sent == CONN_FULL || sent == CONN_NO_MEMORY)
@@ -21,7 +21,7 @@ static inline void hub_send(struct hub *hub, struct conn *c, struct out_message 
 }
 
 /* What the queue of a slow connection is to know of the message; false without memory. */
-static bool hub_note(const struct mount *m, const struct slice *frame, uint64_t key, bool own)
+static bool apply_note(const struct mount *m, const struct slice *frame, uint64_t key, bool own)
 {
 	if (m->slow == SLOW_POLICY_CLOSE)
 		return true;
@@ -30,7 +30,7 @@ static bool hub_note(const struct mount *m, const struct slice *frame, uint64_t 
 }
 
 /* Whom a broadcast leaves out, and whose own event it answers. */
-struct hub_cast {
+struct apply_cast {
 	struct out_message out;
 	struct conn *exclude, *own; /* or NULL */
 	/* the same, and what follows, for those of resume.h */
@@ -51,14 +51,14 @@ static void apply_count(struct mount *m, const struct commit *c, const struct co
 	m->receivers += (r == NULL ? m->n_sessions : r->n) - less;
 }
 
-static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, struct mount *m,
-				 const struct commit *c, const struct command *command,
-				 const struct room *r)
+static inline void apply_cast_init(struct apply_cast *cast, struct hub *hub, struct mount *m,
+				   const struct commit *c, const struct command *command,
+				   const struct room *r)
 {
 	out_message_init(&cast->out, &command->frame, true);
 	cast->out.slow = m->slow;
 	/* without memory for a key there is one message more that is not given up */
-	hub_note(m, &command->frame, command->key, false);
+	apply_note(m, &command->frame, command->key, false);
 	const struct session *exclude =
 		command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
 	if (m->counts)
@@ -73,20 +73,20 @@ static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, struct 
 }
 
 /* Sends it to all of another loop's. False without memory to tell it. */
-static bool hub_cast_far(struct conn_group *group, uint32_t n, const struct hub_cast *cast)
+static bool apply_cast_far(struct conn_group *group, uint32_t n, const struct apply_cast *cast)
 {
 	return n == 0 || conn_group_broadcast(group, n, &cast->out, cast->exclude, cast->own);
 }
 
 /* To those that keep what they are sent, behind all others: from here on it is not to be given up
  * by other loops. */
-static void hub_cast_kept(struct hub *hub, struct hub_cast *cast, struct session *s)
+static void apply_cast_kept(struct hub *hub, struct apply_cast *cast, struct session *s)
 {
 	if (s != cast->excluded)
 		resume_send(hub, s, &cast->kept, s == cast->answers);
 }
 
-static void hub_cast_free(const struct mount *m, struct hub_cast *cast)
+static void apply_cast_free(const struct mount *m, struct apply_cast *cast)
 {
 	if (cast->began != 0)
 		meters_cast(m->meters, cast->size, cast->began);
@@ -94,7 +94,7 @@ static void hub_cast_free(const struct mount *m, struct hub_cast *cast)
 	out_message_free(&cast->out);
 }
 
-static void hub_cast_lost(struct hub *hub, struct conn *c, struct hub_cast *cast)
+static void apply_cast_lost(struct hub *hub, struct conn *c, struct apply_cast *cast)
 {
 	if (c != cast->exclude)
 		slow_consumer_refused(hub, session_of(c), &cast->out, CONN_NO_MEMORY,
@@ -104,19 +104,19 @@ static void hub_cast_lost(struct hub *hub, struct conn *c, struct hub_cast *cast
 static void apply_broadcast(struct hub *hub, struct mount *m, const struct commit *c,
 			    const struct command *command)
 {
-	struct hub_cast cast;
-	hub_cast_init(&cast, hub, m, c, command, NULL);
+	struct apply_cast cast;
+	apply_cast_init(&cast, hub, m, c, command, NULL);
 	const struct mount_shard *here = &m->shards[0];
 	for (uint32_t i = 1; i <= hub->n_far; i++)
-		if (!hub_cast_far(m->shards[i].group, m->shards[i].n, &cast))
+		if (!apply_cast_far(m->shards[i].group, m->shards[i].n, &cast))
 			for (uint32_t k = 0; k < m->shards[i].n; k++)
-				hub_cast_lost(hub, m->shards[i].conns[k], &cast);
+				apply_cast_lost(hub, m->shards[i].conns[k], &cast);
 	for (uint32_t i = 0; i < here->n; i++)
 		if (here->conns[i] != cast.exclude)
-			hub_send(hub, here->conns[i], &cast.out, here->conns[i] == cast.own);
+			apply_out(hub, here->conns[i], &cast.out, here->conns[i] == cast.own);
 	for (uint32_t i = 0; i < m->resumes.n; i++)
-		hub_cast_kept(hub, &cast, m->resumes.sessions[i]);
-	hub_cast_free(m, &cast);
+		apply_cast_kept(hub, &cast, m->resumes.sessions[i]);
+	apply_cast_free(m, &cast);
 }
 
 /* Whom a broadcast among several rooms is for, one by one; those that keep what they are sent
@@ -127,7 +127,7 @@ static void apply_broadcast_among(struct hub *hub, struct mount *m, const struct
 	struct selection among;
 	struct selection_walk walk;
 	struct session *s;
-	struct hub_cast cast;
+	struct apply_cast cast;
 	uint64_t receivers = m->receivers;
 	selection_read(&among, (const uint8_t *)commit_text(c, command).p);
 	for (uint32_t i = 0; m->history != NULL && command->code == 0 && i < among.rooms.n; i++)
@@ -135,20 +135,20 @@ static void apply_broadcast_among(struct hub *hub, struct mount *m, const struct
 			m->kept = history_keep(m, among.rooms.v[i], &command->frame, command->key);
 	selection_walk_begin(&walk, &among, m);
 	hub->loop->stats.unknown_rooms += walk.unknown;
-	hub_cast_init(&cast, hub, m, c, command, NULL);
+	apply_cast_init(&cast, hub, m, c, command, NULL);
 	cast.size = 0;
 	while ((s = selection_walk_next(&walk)) != NULL) {
 		cast.size++;
 		receivers += m->counts;
 		if (s->shard != SESSION_RESUMES)
-			hub_send(hub, s->conn, &cast.out, s->conn == cast.own);
+			apply_out(hub, s->conn, &cast.out, s->conn == cast.own);
 	}
 	selection_walk_again(&walk);
 	while (m->resumes.n > 0 && (s = selection_walk_next(&walk)) != NULL)
 		if (s->shard == SESSION_RESUMES)
-			hub_cast_kept(hub, &cast, s);
+			apply_cast_kept(hub, &cast, s);
 	selection_walk_end(&walk);
-	hub_cast_free(m, &cast);
+	apply_cast_free(m, &cast);
 	m->receivers = receivers;
 }
 
@@ -162,20 +162,20 @@ static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct co
 		hub->loop->stats.unknown_rooms++;
 		return;
 	}
-	struct hub_cast cast;
-	hub_cast_init(&cast, hub, m, c, command, r);
+	struct apply_cast cast;
+	apply_cast_init(&cast, hub, m, c, command, r);
 	for (uint32_t i = 1; r->elsewhere != NULL && i <= hub->n_far; i++)
-		if (!hub_cast_far(r->elsewhere[i].group, r->elsewhere[i].shard.n, &cast))
+		if (!apply_cast_far(r->elsewhere[i].group, r->elsewhere[i].shard.n, &cast))
 			for (uint32_t k = 0; k < r->elsewhere[i].shard.n; k++)
-				hub_cast_lost(hub, r->elsewhere[i].shard.members[k].conn, &cast);
+				apply_cast_lost(hub, r->elsewhere[i].shard.members[k].conn, &cast);
 	for (uint32_t i = 0; i < r->here.n; i++) {
 		struct conn *to = r->here.members[i].conn;
 		if (to != cast.exclude)
-			hub_send(hub, to, &cast.out, to == cast.own);
+			apply_out(hub, to, &cast.out, to == cast.own);
 	}
 	for (uint32_t i = 0; r->elsewhere != NULL && i < r->elsewhere[0].shard.n; i++)
-		hub_cast_kept(hub, &cast, r->elsewhere[0].shard.members[i].session);
-	hub_cast_free(m, &cast);
+		apply_cast_kept(hub, &cast, r->elsewhere[0].shard.members[i].session);
+	apply_cast_free(m, &cast);
 }
 
 /* Workers keep as many bytes as they like, a plugin a struct of one size. */
@@ -265,8 +265,8 @@ static inline __attribute__((always_inline)) void apply_send_frame(struct hub *h
 	struct out_message o;
 	out_message_init(&o, frame, false);
 	o.slow = s->mount->slow;
-	if (hub_note(s->mount, frame, key, own))
-		hub_send(hub, s->conn, &o, own);
+	if (apply_note(s->mount, frame, key, own))
+		apply_out(hub, s->conn, &o, own);
 	else
 		slow_consumer_refused(hub, s, &o, CONN_NO_MEMORY, own);
 	out_message_free(&o);
@@ -302,7 +302,8 @@ static void apply_history_missing(struct mount *m, struct span room)
 		return;
 	m->said_history_missing = true;
 	LOG(m->hub->log, LOG_NOTICE, LOG_HANDLER,
-	    "a join asks for what its room remembers, and rooms of this mount remember nothing: see --history",
+	    "a join asks for what its room remembers, and rooms of this mount remember nothing: "
+	    "see --history",
 	    LOG_STR("mount", m->path), LOG_SPAN("room", room));
 }
 

@@ -12,7 +12,7 @@ struct apply_ends {
 	uint32_t n, cap;
 };
 
-static bool apply_ends_add(struct apply_ends *ends, struct session *s)
+static bool apply_room_ends_add(struct apply_ends *ends, struct session *s)
 {
 	if (ends->n == ends->cap) {
 		uint32_t cap = ends->cap == 0 ? 64 : 2 * ends->cap;
@@ -26,8 +26,8 @@ static bool apply_ends_add(struct apply_ends *ends, struct session *s)
 	return true;
 }
 
-static void apply_end_all(struct mount *m, struct apply_ends *ends, uint16_t code,
-			  struct span reason, const char *room)
+static void apply_room_end_all(struct mount *m, struct apply_ends *ends, uint16_t code,
+			       struct span reason, const char *room)
 {
 	for (uint32_t i = 0; i < ends->n; i++) {
 		access_ended_by(ends->v[i], m->counts ? "push" : "handler");
@@ -42,9 +42,9 @@ static void apply_end_all(struct mount *m, struct apply_ends *ends, uint16_t cod
 }
 
 /* Who is not collected is closed for that, later in the turn, and not for nothing. */
-static void apply_end_or_mark(struct hub *hub, struct apply_ends *ends, struct session *s)
+static void apply_room_end_or_mark(struct hub *hub, struct apply_ends *ends, struct session *s)
 {
-	if (apply_ends_add(ends, s))
+	if (apply_room_ends_add(ends, s))
 		return;
 	s->no_memory = true;
 	hub_mark_victim(hub, s);
@@ -59,10 +59,10 @@ void apply_replace(struct mount *m, struct session *s, const struct commit *c,
 		return;
 	for (uint32_t i = 0; i < r->n; i++)
 		if (room_session(r, i) != s)
-			apply_end_or_mark(m->hub, &ends, room_session(r, i));
+			apply_room_end_or_mark(m->hub, &ends, room_session(r, i));
 	char name[RULES_NAME_MAX + 1];
 	memcpy(name, r->name, r->len + 1u); /* it may be the last that goes */
-	apply_end_all(m, &ends, APPLY_REPLACED, SPAN("replaced by another connection"), name);
+	apply_room_end_all(m, &ends, APPLY_REPLACED, SPAN("replaced by another connection"), name);
 }
 
 void apply_close_room(struct hub *hub, struct mount *m, struct commit *c,
@@ -79,13 +79,13 @@ void apply_close_room(struct hub *hub, struct mount *m, struct commit *c,
 	selection_walk_begin(&walk, &of, m);
 	hub->loop->stats.unknown_rooms += walk.unknown;
 	while ((s = selection_walk_next(&walk)) != NULL) {
-		apply_end_or_mark(hub, &ends, s);
+		apply_room_end_or_mark(hub, &ends, s);
 		c->parted = c->parted || s == c->origin;
 	}
 	selection_walk_end(&walk);
 	if (m->counts)
 		m->receivers += ends.n;
-	apply_end_all(m, &ends, command->code, commit_text(c, command), name);
+	apply_room_end_all(m, &ends, command->code, commit_text(c, command), name);
 }
 
 void apply_leave_all(struct mount *m, struct session *s)
@@ -94,14 +94,14 @@ void apply_leave_all(struct mount *m, struct session *s)
 	room_forget_all(s);
 }
 
-static void apply_info_failed(struct mount *m, struct session *s)
+static void apply_room_info_failed(struct mount *m, struct session *s)
 {
 	s->no_memory = true;
 	hub_mark_victim(m->hub, s);
 }
 
 /* A copy of whose it is now, and of whose it will be: both are counted for a moment. */
-static void apply_user(struct mount *m, struct session *s, struct span info, struct span user)
+static void apply_room_user(struct mount *m, struct session *s, struct span info, struct span user)
 {
 	char now[RULES_NAME_MAX + 1];
 	const char *before = identity_user(s);
@@ -112,10 +112,10 @@ static void apply_user(struct mount *m, struct session *s, struct span info, str
 	const char *after = user.n > 0 ? now : identity_subject(s);
 	after = after != NULL && after[0] != '\0' ? after : NULL;
 	if ((before != NULL && kept == NULL) || !watch_come_everywhere(s, after)) {
-		apply_info_failed(m, s);
+		apply_room_info_failed(m, s);
 	} else if (!identity_set(s, info, user)) {
 		watch_go_everywhere(s, after);
-		apply_info_failed(m, s);
+		apply_room_info_failed(m, s);
 	} else {
 		watch_go_everywhere(s, kept);
 	}
@@ -134,7 +134,7 @@ void apply_info(struct mount *m, struct session *s, const struct commit *c,
 		info = none;
 	/* who has ended is counted in no room any more */
 	if (command->more.is_set && !s->ended)
-		apply_user(m, s, info, user);
+		apply_room_user(m, s, info, user);
 	else if (!identity_set(s, info, command->more.is_set ? user : none) && !s->ended)
-		apply_info_failed(m, s);
+		apply_room_info_failed(m, s);
 }

@@ -39,7 +39,7 @@ uint32_t room_users_after(const struct room_users *users, struct span name)
 	return from;
 }
 
-static struct room_user *room_user_new(struct room_users *users, const char *name)
+static struct room_user *room_users_user_new(struct room_users *users, const char *name)
 {
 	if (users->n == users->cap) {
 		uint32_t cap = users->cap == 0 ? 4 : users->cap * 2;
@@ -71,7 +71,7 @@ bool room_users_add(struct room_users *users, const char *name)
 		users->absent -= users->v[place]->connections++ == 0;
 		return true;
 	}
-	struct room_user *user = room_user_new(users, name);
+	struct room_user *user = room_users_user_new(users, name);
 	if (user == NULL)
 		return false;
 	memmove(users->v + place + 1, users->v + place, (users->n - place) * sizeof *users->v);

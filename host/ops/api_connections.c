@@ -414,7 +414,8 @@ void api_connections_delete(struct api_call *call)
 	if (!rules_close_ok((unsigned)code, reason) || !utf8_valid(reason.p, reason.n)) {
 		api_call_refuse(
 			call, 400,
-			"this can be no close frame: code %llu; expected 1000 or one that endpoints may send, and a reason of at most %d bytes of UTF-8",
+			"this can be no close frame: code %llu; expected 1000 or one that "
+			"endpoints may send, and a reason of at most %d bytes of UTF-8",
 			(unsigned long long)code, RULES_REASON_MAX);
 		return;
 	}

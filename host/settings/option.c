@@ -371,11 +371,13 @@ void option_print_help(FILE *out)
 
 	fprintf(out,
 		"usage: tova-host [OPTION...] [[MOUNT=]FILE.tova|FILE.so|FILE.py|FILE.mjs ...]\n"
-		"A WebSocket server whose connections, rooms and messages are handled by plugins, workers or scripts.\n"
-		"A FILE is short for --plugin or --worker, as its name says; a .tova program is run by the plugin tova.so.\n"
-		"MOUNT is a path such as /chat. Sizes take k, m, g; times take ms, s, m, h, and a bare number is seconds;\n"
-		"a rate is a number and a time, such as 20/10s. HUP (or tova-ctl reload) reads the config file again;\n"
-		"what an option says then holds at once, unless its text says something else.\n");
+		"A WebSocket server whose connections, rooms and messages are handled by plugins, "
+		"workers or scripts.\nA FILE is short for --plugin or --worker, as its name says; "
+		"a .tova program is run by the plugin tova.so.\nMOUNT is a path such as /chat. "
+		"Sizes take k, m, g; times take ms, s, m, h, and a bare number is seconds;\na "
+		"rate is a number and a time, such as 20/10s. HUP (or tova-ctl reload) reads the "
+		"config file again;\nwhat an option says then holds at once, unless its text says "
+		"something else.\n");
 	for (enum option_group group = 0; group < OPTION_HIDDEN; group++) {
 		fprintf(out, "\n%s:\n", GROUP_TITLE[group]);
 		for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;

@@ -42,9 +42,11 @@ static const char *settings_scope_subprotocols_error(const char *list)
 		size_t n = strspn(item, token);
 
 		if (n == 0 || (item[n] != ',' && item[n] != '\0'))
-			return "is no list of subprotocols; expected names of letters, digits and -._, with commas between them, or *";
+			return "is no list of subprotocols; expected names of letters, digits and "
+			       "-._, with commas between them, or *";
 		if (n >= 5 && memcmp(item, "tova.", 5) == 0)
-			return "names one that begins with tova., which is the host's own; expected the application's";
+			return "names one that begins with tova., which is the host's own; "
+			       "expected the application's";
 		if (n > RULES_SUBPROTOCOL_MAX)
 			return "has a name that is too long; expected at most 127 bytes";
 		item += n;
@@ -74,21 +76,22 @@ static bool settings_scope_check(struct settings_layer *layer, const struct opti
 		 !option_limit(value, &rate, &closes))
 		settings_layer_error(
 			layer, at, row->name,
-			"\"%.200s\" is not a rate; expected a number, 1 to 1000000, and a time such as 100/1s, and ,drop or "
-			",close behind it or not",
+			"\"%.200s\" is not a rate; expected a number, 1 to 1000000, and a time "
+			"such as 100/1s, and ,drop or ,close behind it or not",
 			value);
 	else if (row == &option_table[OPTION_ID_history] && said &&
 		 !option_history(value, &n_kept, &ms_kept))
 		settings_layer_error(
 			layer, at, row->name,
-			"\"%.200s\" is no number of messages; expected 1 to 100000, or 0 (none), and a time of 1s "
-			"to 720h such as 50/24h behind it or not",
+			"\"%.200s\" is no number of messages; expected 1 to 100000, or 0 (none), "
+			"and a time of 1s to 720h such as 50/24h behind it or not",
 			value);
 	else if (row == &option_table[OPTION_ID_trace_sample] && said &&
 		 !option_fraction(value, &parts))
 		settings_layer_error(
 			layer, at, row->name,
-			"\"%.200s\" is no fraction; expected 0 to 1 with up to six decimals, such as 0.01",
+			"\"%.200s\" is no fraction; expected 0 to 1 with up to six decimals, such "
+			"as 0.01",
 			value);
 	else if (why != NULL)
 		settings_layer_error(layer, at, row->name, "\"%.200s\" %s", value, why);

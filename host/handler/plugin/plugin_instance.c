@@ -6,7 +6,7 @@
 #include "handler/plugin/plugin_instance.h"
 #include "hub/delivery.h"
 
-static void plugin_on_wake(void *arg)
+static void plugin_instance_on_wake(void *arg)
 {
 	struct plugin_instance *i = arg;
 	CHECK_IS(i, CHECK_PLUGIN_INSTANCE);
@@ -95,7 +95,7 @@ struct plugin_instance *plugin_instance_new(struct plugin *p, const char *path,
 		plugin_instance_free(i);
 		return NULL;
 	}
-	loop_waker_add(p->base.mount->hub->loop, &i->waker, plugin_on_wake, i);
+	loop_waker_add(p->base.mount->hub->loop, &i->waker, plugin_instance_on_wake, i);
 	return i;
 }
 

@@ -34,7 +34,8 @@ static void script_say_late(const struct script *x)
 {
 	if (x->late > 0)
 		LOG(script_mount(x)->hub->log, LOG_NOTICE, LOG_HANDLER,
-		    "what a script said behind its last words was not done: --close-timeout was over",
+		    "what a script said behind its last words was not done: --close-timeout was "
+		    "over",
 		    LOG_STR("mount", script_mount(x)->path), LOG_STR("conn", x->id), LOG_TRACE_ID(x->session),
 		    LOG_U64("lines", x->late));
 }

@@ -112,7 +112,8 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item,
 	struct span none = {NULL, 0};
 	if (!event_answer_identity(answer, t.info.p != NULL ? codec_text(&t.info) : none,
 				   t.user.p != NULL ? codec_text(&t.user) : none))
-		return "the answer's user has not 1 to 255 bytes of UTF-8 without NUL, or its info more than 1,024";
+		return "the answer's user has not 1 to 255 bytes of UTF-8 without NUL, or its "
+		       "info more than 1,024";
 	*data_r = state.n > 0 ? codec_answer_copy_of(state) : NULL;
 	answer->data = *data_r;
 	answer->data_len = *data_r != NULL ? state.n : 0;

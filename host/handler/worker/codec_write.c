@@ -48,7 +48,7 @@ int codec_parts(struct codec_out *o, struct iovec parts[CODEC_PARTS])
 
 /* --- objects ---------------------------------------------------------------------------------- */
 
-static void codec_key(struct codec_out *o, const char *name)
+static void codec_write_key(struct codec_out *o, const char *name)
 {
 	RAW(o, ",\"");
 	codec_raw(o, name, strlen(name));
@@ -57,7 +57,7 @@ static void codec_key(struct codec_out *o, const char *name)
 
 /* Header values may hold any byte above 127 (RFC 9110 5.5), and so may what workers say: what is
  * not UTF-8 is taken for Latin-1, so that nothing is lost and no batch is spoiled. */
-static void codec_put_loose_text(struct codec_out *o, struct span text)
+static void codec_write_put_loose_text(struct codec_out *o, struct span text)
 {
 	if (text.n == 0 || utf8_valid(text.p, text.n)) {
 		codec_string(o, text);
@@ -97,19 +97,19 @@ void codec_object_end(struct codec_out *o)
 
 void codec_member_text(struct codec_out *o, const char *name, struct span text)
 {
-	codec_key(o, name);
-	codec_put_loose_text(o, text);
+	codec_write_key(o, name);
+	codec_write_put_loose_text(o, text);
 }
 
 void codec_member_uint(struct codec_out *o, const char *name, uint64_t value)
 {
-	codec_key(o, name);
+	codec_write_key(o, name);
 	buffer_add_number(&o->text, value);
 }
 
 void codec_member_raw(struct codec_out *o, const char *name, const char *json)
 {
-	codec_key(o, name);
+	codec_write_key(o, name);
 	codec_raw(o, json, strlen(json));
 }
 
@@ -146,10 +146,10 @@ void codec_welcome(struct codec_out *o, const char *link, const char *mount, uns
 
 /* --- requests --------------------------------------------------------------------------------- */
 
-static void codec_put_address(struct codec_out *o, const char *name, const struct address *a)
+static void codec_write_put_address(struct codec_out *o, const char *name, const struct address *a)
 {
 	char text[ADDRESS_TEXT];
-	codec_key(o, name);
+	codec_write_key(o, name);
 	RAW(o, "[");
 	codec_string(o, span_of(address_text(a, text)));
 	RAW(o, ",");
@@ -157,24 +157,24 @@ static void codec_put_address(struct codec_out *o, const char *name, const struc
 	RAW(o, "]");
 }
 
-static void codec_put_headers(struct codec_out *o, const struct request *r)
+static void codec_write_put_headers(struct codec_out *o, const struct request *r)
 {
-	codec_key(o, "headers");
+	codec_write_key(o, "headers");
 	RAW(o, "[");
 	for (unsigned i = 0; i < r->n_headers; i++) {
 		codec_raw(o, i > 0 ? ",[" : "[", i > 0 ? 2 : 1);
 		codec_string(o, r->headers[i].name);
 		RAW(o, ",");
-		codec_put_loose_text(o, r->headers[i].value);
+		codec_write_put_loose_text(o, r->headers[i].value);
 		RAW(o, "]");
 	}
 	RAW(o, "]");
 }
 
-static void codec_put_subprotocols(struct codec_out *o, const struct request *r)
+static void codec_write_put_subprotocols(struct codec_out *o, const struct request *r)
 {
 	bool any = false;
-	codec_key(o, "subprotocols");
+	codec_write_key(o, "subprotocols");
 	RAW(o, "[");
 	for (unsigned i = 0; i < r->n_headers; i++) {
 		struct span rest = r->headers[i].value, item;
@@ -182,20 +182,20 @@ static void codec_put_subprotocols(struct codec_out *o, const struct request *r)
 			continue;
 		while (request_list_next(&rest, &item)) {
 			codec_raw(o, ",", any);
-			codec_put_loose_text(o, item);
+			codec_write_put_loose_text(o, item);
 			any = true;
 		}
 	}
 	RAW(o, "]");
 }
 
-static void codec_put_tls(struct codec_out *o, const struct tls_facts *tls)
+static void codec_write_put_tls(struct codec_out *o, const struct tls_facts *tls)
 {
 	if (tls->version == NULL) {
 		codec_member_raw(o, "tls", "null");
 		return;
 	}
-	codec_key(o, "tls");
+	codec_write_key(o, "tls");
 	RAW(o, "{\"version\":");
 	codec_string(o, span_of(tls->version));
 	codec_member_text(o, "cipher", span_of(tls->cipher));
@@ -206,25 +206,25 @@ static void codec_put_tls(struct codec_out *o, const struct tls_facts *tls)
 	RAW(o, "}");
 }
 
-static void codec_put_request(struct codec_out *o, const struct event_request *facts)
+static void codec_write_put_request(struct codec_out *o, const struct event_request *facts)
 {
 	struct request r;
 	if (!request_parse_kept(&r, facts->head))
 		return;
-	codec_key(o, "request");
+	codec_write_key(o, "request");
 	RAW(o, "{\"method\":");
 	codec_string(o, r.method);
 	codec_member_text(o, "path", r.path);
-	codec_key(o, "query");
-	codec_put_loose_text(o, r.query);
+	codec_write_key(o, "query");
+	codec_write_put_loose_text(o, r.query);
 	codec_member_text(o, "mount", span_of(facts->mount_path));
-	codec_key(o, "host");
-	codec_put_loose_text(o, r.host);
-	codec_put_headers(o, &r);
-	codec_put_address(o, "remote", &facts->remote);
-	codec_put_address(o, "local", &facts->local);
-	codec_put_tls(o, &facts->tls);
-	codec_put_subprotocols(o, &r);
+	codec_write_key(o, "host");
+	codec_write_put_loose_text(o, r.host);
+	codec_write_put_headers(o, &r);
+	codec_write_put_address(o, "remote", &facts->remote);
+	codec_write_put_address(o, "local", &facts->local);
+	codec_write_put_tls(o, &facts->tls);
+	codec_write_put_subprotocols(o, &r);
 	codec_member_raw(o, "secure", facts->secure ? "true" : "false");
 	if (facts->token != NULL)
 		codec_member_raw(o, "claims", facts->token->text);
@@ -233,23 +233,23 @@ static void codec_put_request(struct codec_out *o, const struct event_request *f
 
 /* --- events ----------------------------------------------------------------------------------- */
 
-static void codec_put_bytes(struct codec_out *o, const char *text_key, const char *binary_key,
-			    const void *bytes, size_t n, bool binary)
+static void codec_write_put_bytes(struct codec_out *o, const char *text_key, const char *binary_key,
+				  const void *bytes, size_t n, bool binary)
 {
 	if (binary) {
 		codec_member_uint(o, binary_key, n);
 		buffer_add(&o->binary, bytes, n);
 	} else {
-		codec_key(o, text_key);
+		codec_write_key(o, text_key);
 		codec_string(o, (struct span){bytes, n});
 	}
 }
 
-static void codec_put_close(struct codec_out *o, const struct hub_event *e)
+static void codec_write_put_close(struct codec_out *o, const struct hub_event *e)
 {
 	codec_member_uint(o, "code", e->close.code);
 	codec_member_text(o, "reason", e->close.reason);
-	codec_key(o, "rooms");
+	codec_write_key(o, "rooms");
 	RAW(o, "[");
 	for (uint32_t i = 0; i < room_count(e->close.rooms); i++) {
 		codec_raw(o, ",", i > 0);
@@ -258,14 +258,14 @@ static void codec_put_close(struct codec_out *o, const struct hub_event *e)
 	RAW(o, "]");
 }
 
-static void codec_put_error(struct codec_out *o, const struct hub_event *e)
+static void codec_write_put_error(struct codec_out *o, const struct hub_event *e)
 {
 	static const char *const kinds[] = {"", "handler", "protocol", "transport", "limit"};
 	codec_member_text(o, "kind", span_of(kinds[e->error.kind]));
 	codec_member_text(o, "error", e->error.text);
 }
 
-static void codec_put_timer(struct codec_out *o, const struct hub_event *e)
+static void codec_write_put_timer(struct codec_out *o, const struct hub_event *e)
 {
 	codec_member_text(o, "name", span_of(e->timer.name));
 	codec_member_uint(o, "id", e->timer.id);
@@ -274,7 +274,7 @@ static void codec_put_timer(struct codec_out *o, const struct hub_event *e)
 }
 
 /* The connection is not one that the event is of: so it is called something else. */
-static void codec_put_presence(struct codec_out *o, const struct event_presence *who)
+static void codec_write_put_presence(struct codec_out *o, const struct event_presence *who)
 {
 	char id[SESSION_ID_TEXT];
 	session_id_text((struct session_id){.host = who->host, .local = who->conn}, id);
@@ -288,26 +288,26 @@ static void codec_put_presence(struct codec_out *o, const struct event_presence 
 }
 
 /* Text that is known to fit. */
-static char *codec_lay(char *at, const char *text, size_t n)
+static char *codec_write_lay(char *at, const char *text, size_t n)
 {
 	memcpy(at, text, n);
 	return at + n;
 }
 
-#define LAY(at, literal) codec_lay((at), (literal), sizeof(literal) - 1)
+#define LAY(at, literal) codec_write_lay((at), (literal), sizeof(literal) - 1)
 
-static char *codec_lay_uint(char *at, uint64_t value)
+static char *codec_write_lay_uint(char *at, uint64_t value)
 {
 	char digits[20], *from = digits + sizeof digits;
 	do
 		*--from = (char)('0' + value % 10);
 	while ((value /= 10) > 0);
-	return codec_lay(at, from, (size_t)(digits + sizeof digits - from));
+	return codec_write_lay(at, from, (size_t)(digits + sizeof digits - from));
 }
 
 /* Most events are these: a message that follows another in a run, what else there is to say of it
  * that one has said. */
-static void codec_put_follower(struct codec_out *o, const struct event_held *h)
+static void codec_write_put_follower(struct codec_out *o, const struct event_held *h)
 {
 	const struct hub_event *e = &h->event;
 	bool binary = e->message.binary;
@@ -317,12 +317,12 @@ static void codec_put_follower(struct codec_out *o, const struct event_held *h)
 		return;
 	at = o->n++ == 0 ? LAY(at, "[") : LAY(at, ",");
 	at = LAY(at, "{\"t\":\"message\",\"s\":");
-	at = codec_lay_uint(at, h->number);
+	at = codec_write_lay_uint(at, h->number);
 	at = LAY(at, ",\"run\":");
-	at = codec_lay_uint(at, h->run);
+	at = codec_write_lay_uint(at, h->run);
 	if (binary) {
 		at = LAY(at, ",\"bin\":");
-		at = codec_lay_uint(at, e->message.len);
+		at = codec_write_lay_uint(at, e->message.len);
 		buffer_add(&o->binary, e->message.bytes, e->message.len);
 	} else {
 		at = LAY(at, ",\"data\":");
@@ -364,8 +364,8 @@ static __attribute__((noinline)) void put_room_state(struct codec_out *o, const 
 	codec_member_text(o, "room", (struct span){r->name, r->len});
 	codec_member_uint(o, "room_version", room_state_version(r->state));
 	if (state.n > 0)
-		codec_put_bytes(o, "room_state", "room_state_bin", state.p, state.n,
-				!utf8_valid(state.p, state.n));
+		codec_write_put_bytes(o, "room_state", "room_state_bin", state.p, state.n,
+				      !utf8_valid(state.p, state.n));
 }
 
 /* Which distributed trace it belongs to. */
@@ -381,7 +381,7 @@ static void put_trace(struct codec_out *o, const struct hub_event *e)
 }
 
 /* What stands in front of what is particular to its kind. */
-static void codec_put_event(struct codec_out *o, const struct event_held *h)
+static void codec_write_put_event(struct codec_out *o, const struct event_held *h)
 {
 	const struct hub_event *e = &h->event;
 	const struct session *s = e->session;
@@ -397,42 +397,42 @@ static void codec_put_event(struct codec_out *o, const struct event_held *h)
 	put_trace(o, e);
 	struct span state = s != NULL ? session_state(s) : (struct span){0};
 	if (state.n > 0)
-		codec_put_bytes(o, "state", "state_bin", state.p, state.n,
-				!utf8_valid(state.p, state.n));
+		codec_write_put_bytes(o, "state", "state_bin", state.p, state.n,
+				      !utf8_valid(state.p, state.n));
 	if (o->room_states)
 		put_room_state(o, s);
 }
 
 /* What an event says but for a message's bytes. */
-static inline void codec_put_facts(struct codec_out *o, const struct hub_event *e)
+static inline void codec_write_put_facts(struct codec_out *o, const struct hub_event *e)
 {
 	if (e->kind == EVENT_OPEN || e->kind == EVENT_UPGRADE || e->kind == EVENT_BACK)
-		codec_put_request(o, e->request);
+		codec_write_put_request(o, e->request);
 	else if (e->kind == EVENT_CLOSE)
-		codec_put_close(o, e);
+		codec_write_put_close(o, e);
 	else if (e->kind == EVENT_ERROR)
-		codec_put_error(o, e);
+		codec_write_put_error(o, e);
 	else if (e->kind == EVENT_TIMER)
-		codec_put_timer(o, e);
+		codec_write_put_timer(o, e);
 	else if (e->kind == EVENT_AWAY)
 		codec_member_uint(o, "code", e->away.code);
 	else if (e->kind == EVENT_JOIN || e->kind == EVENT_LEAVE)
-		codec_put_presence(o, e->presence);
+		codec_write_put_presence(o, e->presence);
 }
 
 void codec_event(struct codec_out *o, const struct event_held *h)
 {
 	const struct hub_event *e = &h->event;
 	if (h->run > 1) {
-		codec_put_follower(o, h);
+		codec_write_put_follower(o, h);
 		return;
 	}
-	codec_put_event(o, h);
+	codec_write_put_event(o, h);
 	if (e->kind == EVENT_MESSAGE)
-		codec_put_bytes(o, "data", "bin", e->message.bytes, e->message.len,
-				e->message.binary);
+		codec_write_put_bytes(o, "data", "bin", e->message.bytes, e->message.len,
+				      e->message.binary);
 	else
-		codec_put_facts(o, e);
+		codec_write_put_facts(o, e);
 	codec_object_end(o);
 }
 
@@ -444,14 +444,14 @@ int codec_stream(struct codec_out *o, const struct event_held *h, struct codec_s
 					  .at = e->message.bytes,
 					  .left = e->message.len,
 					  .binary = e->message.binary};
-	codec_put_event(o, h);
+	codec_write_put_event(o, h);
 	if (e->message.binary) {
 		codec_member_uint(o, "bin", e->message.len);
 		RAW(o, "}]\n");
 		buffer_add(&o->text, o->binary.p, o->binary.n); /* its state */
 		return 0;
 	}
-	codec_key(o, "data");
+	codec_write_key(o, "data");
 	RAW(o, "\"");
 	tail_r[0] = (struct iovec){(void *)"\"}]\n", o->binary.n > 0 ? 4 : 3};
 	tail_r[1] = (struct iovec){o->binary.p, o->binary.n};
@@ -485,7 +485,7 @@ size_t codec_stream_next(void *stream, uint8_t *dst, size_t room)
 
 void codec_member_base64(struct codec_out *o, const char *name, struct span bytes)
 {
-	codec_key(o, name);
+	codec_write_key(o, name);
 	RAW(o, "\"");
 	size_t n = bytes.n;
 	char *at = n <= INT32_MAX ? buffer_room(&o->text, (n + 2) / 3 * 4 + 1) : NULL;
@@ -514,5 +514,5 @@ void codec_dead_event(struct codec_out *o, const struct event_held *h)
 		codec_member_text(o, "data",
 				  (struct span){(const char *)e->message.bytes, e->message.len});
 	else
-		codec_put_facts(o, e);
+		codec_write_put_facts(o, e);
 }

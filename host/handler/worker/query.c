@@ -10,7 +10,7 @@
 
 /* --- pushes ----------------------------------------------------------------------------------- */
 
-static const char *push_verdict_text(enum push_verdict v)
+static const char *query_push_verdict_text(enum push_verdict v)
 {
 	switch (v) {
 	case PUSH_UNKNOWN:
@@ -27,7 +27,7 @@ static const char *push_verdict_text(enum push_verdict v)
 }
 
 /* Has its time passed? By the clock that whoever gave it has, too. */
-static bool push_expired(const struct codec_item *item)
+static bool query_push_expired(const struct codec_item *item)
 {
 	struct timespec now;
 	if (!item->has_expires)
@@ -37,7 +37,7 @@ static bool push_expired(const struct codec_item *item)
 }
 
 /* What is no message may not be done. */
-static void push_check_messages(struct commit *c)
+static void query_push_check_messages(struct commit *c)
 {
 	for (uint32_t i = 0; c->error == COMMIT_OK && i < c->n; i++)
 		if (!command_has_frame(&c->commands[i]))
@@ -49,19 +49,19 @@ const char *query_commit(struct mount *m, const struct codec_batch *b, struct co
 	commit_begin(&m->commit, NULL);
 	if (item->mute)
 		commit_spoil_at(&m->commit, COMMIT_E_SCOPE, COMMIT_WHOLE);
-	else if (push_expired(item))
+	else if (query_push_expired(item))
 		commit_spoil_at(&m->commit, COMMIT_E_EXPIRED, COMMIT_WHOLE);
 	else
 		codec_commands(b, item, m->hub, NULL, &m->commit);
 	if (item->only_publishes)
-		push_check_messages(&m->commit);
+		query_push_check_messages(&m->commit);
 	if (!delivery_commit(m))
 		return commit_error_text(m->commit.error);
 	m->hub->loop->stats.pushes++;
 	return NULL;
 }
 
-static struct push_outcome push_commit(struct mount *m, const struct codec_batch *b,
+static struct push_outcome query_push_commit(struct mount *m, const struct codec_batch *b,
 				       struct codec_item *item)
 {
 	if (query_commit(m, b, item) == NULL)
@@ -69,7 +69,7 @@ static struct push_outcome push_commit(struct mount *m, const struct codec_batch
 	return (struct push_outcome){.error = m->commit.error, .wrong = m->commit.wrong};
 }
 
-static void push_tell(struct codec_out *o, const struct push_outcome *outcome)
+static void query_push_tell(struct codec_out *o, const struct push_outcome *outcome)
 {
 	if (outcome->error != COMMIT_OK) {
 		codec_member_text(o, "error", span_of(commit_error_text(outcome->error)));
@@ -84,13 +84,13 @@ static void push_tell(struct codec_out *o, const struct push_outcome *outcome)
 
 /* One that has a number. Returns what became of it, NULL: that is not known, or the verdict says
  * why it can not be done. */
-static const struct push_outcome *push_once(struct mount *m, struct push_sources *sources,
+static const struct push_outcome *query_push_once(struct mount *m, struct push_sources *sources,
 					    const struct codec_batch *b, struct codec_item *item,
 					    struct span source, enum push_verdict *verdict_r)
 {
 	*verdict_r = push_judge(sources, source, item->n);
 	if (*verdict_r == PUSH_NEW) {
-		const struct push_outcome outcome = push_commit(m, b, item);
+		const struct push_outcome outcome = query_push_commit(m, b, item);
 		push_done(sources, source, item->n, &outcome);
 	}
 	return *verdict_r == PUSH_NEW || *verdict_r == PUSH_REPEATED
@@ -106,9 +106,9 @@ void query_push(struct codec_out *o, struct mount *m, struct push_sources *sourc
 	struct push_outcome alone;
 	const struct push_outcome *outcome = &alone;
 	if (item->source.p != NULL)
-		outcome = push_once(m, sources, b, item, source, &verdict);
+		outcome = query_push_once(m, sources, b, item, source, &verdict);
 	else
-		alone = push_commit(m, b, item);
+		alone = query_push_commit(m, b, item);
 	if (item->source.p == NULL && !item->has_ref)
 		return;
 	codec_object(o, "done");
@@ -122,10 +122,10 @@ void query_push(struct codec_out *o, struct mount *m, struct push_sources *sourc
 		codec_member_raw(o, "repeated", "true");
 	if (verdict == PUSH_UNKNOWN)
 		codec_member_raw(o, "unknown", "true");
-	if (push_verdict_text(verdict) != NULL)
-		codec_member_text(o, "error", span_of(push_verdict_text(verdict)));
+	if (query_push_verdict_text(verdict) != NULL)
+		codec_member_text(o, "error", span_of(query_push_verdict_text(verdict)));
 	if (outcome != NULL)
-		push_tell(o, outcome);
+		query_push_tell(o, outcome);
 	if (verdict == PUSH_NEW && outcome->error == COMMIT_OK) {
 		query_kept(o, m);
 		if (m->room_version != 0)
@@ -136,13 +136,13 @@ void query_push(struct codec_out *o, struct mount *m, struct push_sources *sourc
 
 /* --- queries ---------------------------------------------------------------------------------- */
 
-static void list_begin(struct codec_out *o, const char *name, uint64_t count)
+static void query_list_begin(struct codec_out *o, const char *name, uint64_t count)
 {
 	codec_member_uint(o, "count", count);
 	codec_member_raw(o, name, "[");
 }
 
-static void list_conn(struct codec_out *o, const struct session *s, bool first)
+static void query_list_conn(struct codec_out *o, const struct session *s, bool first)
 {
 	char id[SESSION_ID_TEXT];
 	codec_raw(o, ",", !first);
@@ -160,13 +160,13 @@ static void query_members(struct codec_out *o, const struct mount *m, struct cod
 		codec_member_uint(o, "count", n);
 		return;
 	}
-	list_begin(o, "connections", n);
+	query_list_begin(o, "connections", n);
 	for (uint32_t i = 0; i < n; i++)
-		list_conn(o, room_session(r, i), i == 0);
+		query_list_conn(o, room_session(r, i), i == 0);
 	codec_raw(o, "]", 1);
 }
 
-static void list_member(struct codec_out *o, const struct session *s, bool first)
+static void query_list_member(struct codec_out *o, const struct session *s, bool first)
 {
 	char id[SESSION_ID_TEXT];
 	const char *user = identity_user(s);
@@ -188,7 +188,8 @@ static void query_members_page(struct codec_out *o, const struct mount *m, struc
 	struct roster_page page = {.n = 0};
 	char id[SESSION_ID_TEXT];
 	if (item->after.p != NULL && !session_id_parse(codec_text(&item->after), &after)) {
-		codec_member_text(o, "error", SPAN("\"after\" is what \"next\" was in the reply before"));
+		codec_member_text(o, "error", SPAN("\"after\" is what \"next\" was in the reply "
+						   "before"));
 		return;
 	}
 	if (r == NULL)
@@ -196,16 +197,16 @@ static void query_members_page(struct codec_out *o, const struct mount *m, struc
 	else
 		roster_members(&page, r, after.local,
 			       item->limit < ROSTER_PAGE ? (uint32_t)item->limit : 0);
-	list_begin(o, "members", r != NULL ? r->n : 0);
+	query_list_begin(o, "members", r != NULL ? r->n : 0);
 	for (uint32_t i = 0; i < page.n; i++)
-		list_member(o, page.members[i], i == 0);
+		query_list_member(o, page.members[i], i == 0);
 	codec_raw(o, "]", 1);
 	if (page.more)
 		codec_member_text(o, "next",
 				  span_of(hub_session_text(page.members[page.n - 1], id)));
 }
 
-static void list_user(struct codec_out *o, const struct room_user *user, bool first)
+static void query_list_user(struct codec_out *o, const struct room_user *user, bool first)
 {
 	codec_raw(o, first ? "{\"user\":" : ",{\"user\":", first ? 8 : 9);
 	codec_string(o, span_of(user->name));
@@ -227,9 +228,9 @@ static void query_users(struct codec_out *o, const struct mount *m, struct codec
 		codec_member_raw(o, "unknown", "true");
 	uint32_t from = room_users_after(users, after), i = from;
 	codec_member_uint(o, "anonymous", users->anonymous);
-	list_begin(o, "users", users->n);
+	query_list_begin(o, "users", users->n);
 	for (; i < users->n && i - from < most; i++)
-		list_user(o, users->v[i], i == from);
+		query_list_user(o, users->v[i], i == from);
 	codec_raw(o, "]", 1);
 	if (i < users->n)
 		codec_member_text(o, "next", span_of(users->v[i - 1]->name));
@@ -247,7 +248,7 @@ static void query_rooms(struct codec_out *o, const struct mount *m, struct codec
 	uint32_t n = s != NULL ? room_count(&s->rooms) : 0;
 	if (s == NULL)
 		codec_member_raw(o, "unknown", "true");
-	list_begin(o, "rooms", n);
+	query_list_begin(o, "rooms", n);
 	for (uint32_t i = 0; i < n; i++) {
 		codec_raw(o, ",", i > 0);
 		codec_string(o, span_of(room_name(&s->rooms, i)));
@@ -257,9 +258,9 @@ static void query_rooms(struct codec_out *o, const struct mount *m, struct codec
 
 static void query_connections(struct codec_out *o, const struct mount *m)
 {
-	list_begin(o, "connections", m->n_sessions);
+	query_list_begin(o, "connections", m->n_sessions);
 	for (uint32_t i = 0; i < m->n_sessions; i++)
-		list_conn(o, mount_session(m, i), i == 0);
+		query_list_conn(o, mount_session(m, i), i == 0);
 	codec_raw(o, "]", 1);
 }
 
@@ -307,8 +308,9 @@ void query_answer(struct codec_out *o, struct mount *m, struct codec_item *item)
 	codec_member_uint(o, "q", item->q);
 	bool room = item->room.p != NULL, conn = item->conn.p != NULL;
 	if (item->mute)
-		codec_member_text(o, "error",
-				  SPAN("this token is not enough; expected one with the scope read"));
+		codec_member_text(
+			o, "error",
+			SPAN("this token is not enough; expected one with the scope read"));
 	else if (json_is(&item->what, "members") && room && item->limit > 0)
 		query_members_page(o, m, item);
 	else if (json_is(&item->what, "users") && room)
