@@ -206,6 +206,18 @@ static bool delivery_handle(struct mount *m, struct hub_event *e, const struct e
 
 /* --- handlers that settle later --------------------------------------------------------------- */
 
+/* Its last event. */
+static struct hub_event delivery_close_of(struct session *s)
+{
+	return (struct hub_event){
+		.kind = EVENT_CLOSE,
+		.session = s,
+		.close = {.code = s->close_code,
+			  .reason = session_close_reason(s),
+			  .rooms = &s->rooms},
+	};
+}
+
 /* The next event of a lane: one that waits, or behind all others the session's close, for which
  * memory was set aside. */
 static struct event_held *delivery_take(struct mount *m, struct lane *lane)
@@ -221,13 +233,7 @@ static struct event_held *delivery_take(struct mount *m, struct lane *lane)
 				 .size = sizeof *h,
 				 .lane = lane,
 				 .embedded = true};
-	h->event = (struct hub_event){
-		.kind = EVENT_CLOSE,
-		.session = s,
-		.close = {.code = s->close_code,
-			  .reason = session_close_reason(s),
-			  .rooms = &s->rooms},
-	};
+	h->event = delivery_close_of(s);
 	delivery_stamp(m, h);
 	budget_add_event(m->budget, h->size);
 	return h;
@@ -317,13 +323,7 @@ static void delivery_handle_next(struct mount *m, struct lane *lane)
 	struct event_held *h = delivery_pop(lane);
 	if (h == NULL) {
 		struct session *s = delivery_session_of(m, lane);
-		struct hub_event e = {
-			.kind = EVENT_CLOSE,
-			.session = s,
-			.close = {.code = s->close_code,
-				  .reason = session_close_reason(s),
-				  .rooms = &s->rooms},
-		};
+		struct hub_event e = delivery_close_of(s);
 		delivery_handle(m, &e, NULL);
 		return;
 	}

@@ -144,13 +144,12 @@ static int plugin_host_broadcast(tova_mount *m, const tova_payload *payload, tov
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
 	int refused = plugin_host_check_payload(p, payload);
-	return refused != 0
-		       ? refused
-		       : plugin_host_with_key(p, payload,
-					      commit_broadcast(p->commit,
-							       payload->kind == TOVA_BINARY,
-							       payload->data, payload->len,
-							       plugin_host_local_id(p, exclude)));
+	if (refused != 0)
+		return refused;
+	return plugin_host_with_key(p, payload,
+				    commit_broadcast(p->commit, payload->kind == TOVA_BINARY,
+						     payload->data, payload->len,
+						     plugin_host_local_id(p, exclude)));
 }
 
 static int plugin_host_broadcast_to(tova_mount *m, const char *room, size_t room_len,
