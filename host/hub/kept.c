@@ -80,13 +80,14 @@ static void kept_pack(struct kept *k)
 	k->gone = 0;
 }
 
-bool kept_supersede(struct kept *k, uint64_t key)
+bool kept_supersede(struct kept *k, uint64_t key, uint64_t *number_r)
 {
 	uint32_t looks = k->n < KEPT_LOOK_MAX ? k->n : KEPT_LOOK_MAX;
 	for (uint32_t i = k->n; i > k->n - looks; i--) {
 		struct kept_message *m = kept_at(k, i - 1);
 		if (m->frame.chunk == NULL || m->key != key)
 			continue;
+		*number_r = m->number;
 		if (i == 1) {
 			kept_pop(k);
 			return true;

@@ -30,9 +30,9 @@ static inline struct kept_message *kept_at(const struct kept *k, uint32_t i)
 struct kept_message *kept_first(const struct kept *k);
 /* Without the oldest; its reference goes. */
 void kept_pop(struct kept *k);
-/* The newest of those that have this key, looked for among the last few thousand, is given up.
- * False: there is none. */
-bool kept_supersede(struct kept *k, uint64_t key);
+/* The newest of those that have this key, looked for among the last few thousand, is given up:
+ * *number_r is its number. False: there is none. */
+bool kept_supersede(struct kept *k, uint64_t key, uint64_t *number_r);
 /* How many there are that were not given up. */
 static inline uint32_t kept_count(const struct kept *k)
 {

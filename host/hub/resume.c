@@ -233,6 +233,7 @@ void resume_back(struct hub *hub, struct session *s, uint64_t got)
 	if (r->most < r->fed)
 		r->most = r->fed;
 	r->fed = got;
+	resume_grace_back(hub, r);
 }
 
 void resume_go_on(struct hub *hub, struct session *s)

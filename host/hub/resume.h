@@ -23,6 +23,17 @@
 struct hub;
 struct mount;
 
+/* Of what waits for a session's socket, what does not count where that is judged by --max-queue:
+ * see resume_grace.c. */
+struct resume_grace {
+	uint64_t from, to; /* numbers of the messages that it is */
+	uint64_t bytes;	   /* of these; 0: there are none */
+	uint64_t given;	   /* what the last delivery has added to what waits */
+	uint32_t delivery; /* which that was, as the loop counts them */
+	bool over;	   /* it is more than may wait, and so is among them */
+	bool pardoned;	   /* some of them are not answers */
+};
+
 /* Of one session, from the acceptance of its upgrade, or the question for it, to its end. */
 struct resume {
 	struct session *session;
@@ -37,6 +48,7 @@ struct resume {
 	uint64_t most;	     /* that any socket took, before the last return */
 	struct kept written; /* that a socket has taken, and it has not confirmed */
 	struct kept waiting; /* that wait for a socket, or for room there */
+	struct resume_grace grace; /* of those */
 	uint64_t failed[TOVA_V1_FAILED_MAX];
 	uint32_t n_failed;	  /* events of its messages that failed, of which it may not know */
 	uint32_t n_failed_unsent; /* of those, the last, of which it was not told */

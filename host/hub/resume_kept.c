@@ -79,7 +79,10 @@ static bool resume_kept_forget_oldest(struct hub *hub, struct resume *r)
 		hub->loop->stats.dropped++;
 		session_drop(r->session, 1);
 	}
-	kept_pop(from);
+	if (from == &r->waiting)
+		resume_grace_pop(r);
+	else
+		kept_pop(from);
 	resume_list_kept(hub, r, before);
 	return true;
 }

@@ -127,7 +127,7 @@ void resume_feed(struct hub *hub, struct session *s, struct resume *r, bool all)
 		/* without memory it is not kept, and would be told as lost */
 		if (r->keeps)
 			kept_push(&r->written, &m->frame, data ? 0 : RESUME_CONTROL, m->number);
-		kept_pop(&r->waiting);
+		resume_grace_pop(r);
 	}
 	resume_list_kept(hub, r, before);
 	resume_bound(hub, r);
@@ -145,23 +145,27 @@ void resume_feed(struct hub *hub, struct session *s, struct resume *r, bool all)
 		conn_pause(s->conn, CONN_PAUSE_OUTPUT, false);
 }
 
-/* More waits for it than --max-queue allows: the mount's policy, as for the queue of any other. */
-static void resume_out_give_way(struct hub *hub, struct session *s, struct resume *r, bool own)
+/* The newest that waits, of that many bytes. If it is more than --max-queue allows: the mount's
+ * policy, as for the queue of any other. */
+static void resume_out_give_way(struct hub *hub, struct session *s, struct resume *r, uint32_t len,
+				bool own)
 {
 	uint32_t max = s->conn->conns->limits.queue_max;
-	uint64_t over = s->conn->out.bytes;
-	if (kept_weight(&r->waiting) + over <= max)
-		return;
-	if (own) {
+	uint64_t number = kept_at(&r->waiting, r->waiting.n - 1)->number;
+	bool admitted =
+		resume_grace_admits(hub, s, number, len + sizeof(struct kept_message), own);
+	if (own && kept_weight(&r->waiting) + s->conn->out.bytes > max) {
 		r->held = true;
 		conn_pause(s->conn, CONN_PAUSE_OUTPUT, true);
-		return;
 	}
+	if (admitted)
+		return;
 	if (s->mount->slow == SLOW_POLICY_DROP_OLDEST) {
 		slow_consumer_began(s->conn);
-		while (r->waiting.n > 1 && kept_weight(&r->waiting) + over > max) {
+		resume_grace_end(r);
+		while (r->waiting.n > 1 && resume_grace_judged(s) > max) {
 			bool data = resume_is_data(kept_first(&r->waiting));
-			kept_pop(&r->waiting);
+			resume_grace_pop(r);
 			session_drop(s, data);
 			hub->loop->stats.dropped += data;
 		}
@@ -179,7 +183,7 @@ static void resume_out_wait(struct hub *hub, struct session *s, struct resume *r
 		cast->key != 0 && s->conn != NULL && s->mount->slow == SLOW_POLICY_CONFLATE;
 	if (!r->keeps && s->conn == NULL)
 		return;
-	if (conflates && kept_supersede(&r->waiting, cast->key)) {
+	if (conflates && resume_grace_supersede(r, cast->key)) {
 		slow_consumer_began(s->conn);
 		session_drop(s, 1);
 		hub->loop->stats.dropped++;
@@ -200,7 +204,7 @@ static void resume_out_wait(struct hub *hub, struct session *s, struct resume *r
 		return;
 	}
 	resume_out_wait_for_room(hub, s);
-	resume_out_give_way(hub, s, r, own);
+	resume_out_give_way(hub, s, r, cast->kept.len, own);
 }
 
 void resume_send(struct hub *hub, struct session *s, struct resume_cast *cast, bool own)
@@ -240,6 +244,7 @@ static void resume_out_place(struct hub *hub, struct session *s, const char *tex
 	memcpy(c->bytes + head_len, text, n);
 	c->used = (uint32_t)(head_len + n);
 	chunk_account(c, &hub->resumes.held);
+	const uint32_t frame_len = c->used;
 	struct slice frame = {c, 0, c->used};
 	struct out_message o;
 	out_message_init(&o, &frame, false);
@@ -256,7 +261,8 @@ static void resume_out_place(struct hub *hub, struct session *s, const char *tex
 	if (now || s->conn == NULL)
 		return;
 	resume_out_wait_for_room(hub, s);
-	resume_out_give_way(hub, s, r, own);
+	if (r->waiting.n > 0)
+		resume_out_give_way(hub, s, r, frame_len, own);
 }
 
 void resume_tell_history(struct hub *hub, struct session *s, struct span room,

@@ -1,5 +1,5 @@
 /* resume_parts: what the parts of resume share. resume_kept.c is what is kept for a client and said
- * to it, resume_out.c what it is sent, resume_done.c what was settled of what it sent, resume_end.c
+ * to it, resume_grace.c what of that does not count, resume_out.c what it is sent, resume_done.c what was settled of what it sent, resume_end.c
  * its end, resume_in.c what it sends, resume.c its life: a beginning, away and back. */
 #ifndef TOVA_HUB_RESUME_PARTS_H
 #define TOVA_HUB_RESUME_PARTS_H
@@ -41,6 +41,21 @@ void resume_forget_failed(struct resume *r, uint32_t n);
 void resume_confirm(struct hub *hub, struct resume *r, uint64_t got);
 /* Where all hold too much those that keep something give up half of it in turn. */
 void resumes_bound(struct hub *hub);
+
+/* --- resume_grace.c --------------------------------------------------------------------------- */
+
+/* The oldest of those that wait goes; or the newest with that key, if there is one (else false). */
+void resume_grace_pop(struct resume *r);
+bool resume_grace_supersede(struct resume *r, uint64_t key);
+/* All that waits is for somebody who has just come back, and could not have read it yet. */
+void resume_grace_back(struct hub *hub, struct resume *r);
+/* Does it have to be counted again from now on? Something of it has been given up. */
+void resume_grace_end(struct resume *r);
+/* What waits, but for what does not count. */
+uint64_t resume_grace_judged(const struct session *s);
+/* One more waits, of that number and weight. False: it is too much. */
+bool resume_grace_admits(struct hub *hub, struct session *s, uint64_t number, uint64_t weight,
+			 bool own);
 
 /* --- resume_out.c ----------------------------------------------------------------------------- */
 

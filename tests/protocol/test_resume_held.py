@@ -226,3 +226,94 @@ def test_away_beyond_the_bound_of_connections(tmp_path):
         ws.end()
         w.ack(w.expect("close"))
         assert not sessions[0][0].back()["resumed"]
+
+
+# --- more than --max-queue at once ---------------------------------------------------------------------------------------------
+
+POLICIES = ["close", "drop-oldest", "conflate"]
+
+
+def say(*texts):
+    return [{"c": "broadcast_to", "room": "r", "data": text} for text in texts]
+
+
+def push(w, *commands):
+    w.send({"t": "push", "ref": 1, "commands": list(commands)})
+    assert "error" not in w.expect("done", ref=1)
+
+
+def numbers(c, n):
+    """Of the next n messages; none is lost."""
+    got = [int(c.recv().split()[0]) for _ in range(n)]
+    assert not [said for said in c.said if "lost" in said]
+    return got
+
+
+def small_queue(tmp_path, policy, threads, *args):
+    return Hub(tmp_path, "--resume", "30s", "--threads", threads, "--slow-policy", policy, "--max-queue", "64k", "--resume-queue", "8m",
+               "--resume-messages", "5000", *args)
+
+
+@pytest.mark.parametrize("how", ["away", "taken over"])
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_back_for_more_than_may_wait(tmp_path, policy, threads, how):
+    """It could not have read that yet: what others go on saying is judged as if it was not there."""
+    with small_queue(tmp_path, policy, threads) as hub:
+        w = hub.worker()
+        c = client(hub, receive_buffer=4096)
+        w.ack(w.expect("open"), {"c": "join", "room": "r"})
+        if how == "away":
+            c.drop()
+            wait_until(lambda: away(hub), "it is away")
+        for n in range(0, 1000, 10):
+            push(w, *say(*(f"{k} " + "x" * 1000 for k in range(n, n + 10))))
+            if how == "taken over":
+                numbers(c, 10)
+        assert c.back(count=0)["resumed"]
+        for n in range(1000, 1020):
+            push(w, *say(f"{n} "))
+        assert numbers(c, 1020) == list(range(1020))
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "push"])
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_what_one_event_gives_is_like_one_message(tmp_path, policy, threads, own):
+    """All of it is let in, such as a room's history or one message that is larger than the bound, and does not count for what comes behind it."""
+    with small_queue(tmp_path, policy, threads, "--history", "2000") as hub:
+        w = hub.worker()
+        c = client(hub, receive_buffer=4096)
+        conn = settle_open(w)
+        for n in range(0, 2000, 100):
+            push(w, *say(*(f"{k} " + "x" * 1000 for k in range(n, n + 100))))
+        joins = {"c": "join", "conn": conn, "room": "r", "last": 2000}
+        if own:
+            c.send("?")
+            w.ack(w.expect("message"), joins, *say("2000 "))
+        else:
+            push(w, joins, *say("2000 "))
+        push(w, *say("2001 "))
+        push(w, *say("2002 "))
+        assert numbers(c, 2003) == list(range(2003))
+        push(w, *say("0 " + "x" * 3_000_000))
+        push(w, *say("1 "))
+        push(w, *say("2 "))
+        assert numbers(c, 3) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_who_has_come_back_and_reads_nothing_is_slow(tmp_path, policy, threads):
+    """Neither what it came back for nor one delivery lets any number of others in."""
+    with small_queue(tmp_path, policy, threads) as hub:
+        w = hub.worker()
+        c = client(hub, receive_buffer=4096)
+        w.ack(w.expect("open"), {"c": "join", "room": "r"})
+        c.drop()
+        wait_until(lambda: away(hub), "it is away")
+        push(w, *say(*("x" * 10_000 for _ in range(100))))
+        assert c.back()["resumed"]
+        for n in range(60):
+            w.send({"t": "push", "commands": say(*("x" * 10_000 for _ in range(10)))})
+        assert hub.host.wait_log(lambda line: "reads too slowly" in line.get("message", ""))

@@ -47,13 +47,15 @@ static void check_all(void)
 
 static void supersede(uint64_t key)
 {
+	uint64_t number;
 	for (unsigned i = end; i > first; i--)
 		if (model[i - 1].chunk != NULL && model[i - 1].key == key) {
 			model[i - 1].chunk = NULL;
-			ck_assert(kept_supersede(&k, key));
+			ck_assert(kept_supersede(&k, key, &number));
+			ck_assert_uint_eq(number, model[i - 1].number);
 			return;
 		}
-	ck_assert(!kept_supersede(&k, key));
+	ck_assert(!kept_supersede(&k, key, &number));
 }
 
 START_TEST(random_against_a_model)
@@ -85,8 +87,9 @@ END_TEST
 START_TEST(what_was_given_up_takes_no_room)
 {
 	struct kept one = k;
+	uint64_t gone;
 	for (uint64_t number = 1; number <= 10000; number++) {
-		kept_supersede(&k, number % 3 + 1);
+		kept_supersede(&k, number % 3 + 1, &gone);
 		push(number % 3 + 1, number);
 	}
 	ck_assert_uint_eq(kept_count(&k), 3);
