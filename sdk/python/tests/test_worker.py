@@ -233,8 +233,18 @@ def test_binary(host):
 
 def test_one_read_one_answer(host):
     worker, peer = host.serve(ECHO)
-    peer.send(*[event(s, data="a") for s in range(1, 65)])
-    assert [item["s"] for item in peer.receive_batch()] == list(range(1, 65))
+    sizes = []
+    for first in range(1, 641, 64):  # a process that has to wait for a processor in between answers in parts
+        wanted = list(range(first, first + 64))
+        peer.send(*[event(s, data="a") for s in wanted])
+        answered = [item["s"] for item in peer.receive_batch()]
+        sizes.append(len(answered))
+        while len(answered) < 64:
+            answered += [item["s"] for item in peer.receive_batch()]
+        assert answered == wanted
+        if sizes[-1] == 64:
+            break
+    assert 64 in sizes, sizes
     drain(worker, peer)
 
 
