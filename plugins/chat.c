@@ -3,7 +3,12 @@
  *							which "room" names
  *	{"type":"join_room","room":"tea"}		leaves general and joins that room
  *	{"type":"typing","user":"Ada"}			to the others, as chat, and not remembered
- * Who joins a room is sent its last 50 messages, where the host runs with --history 50.
+ *	{"type":"people","user":"Ada","id":3}		says who one is, and asks who is in room general, or in
+ *							that which "room" names
+ * Who joins a room is sent its last 50 messages, where the host runs with --history 50. People are
+ *	{"type":"people","id":3,"users":["Ada"]}	the answer, each once however many tabs he has
+ *	{"type":"here","room":"tea","user":"Ada"}	to a room: he has come, or with gone instead of here: he
+ *							has left, and has not just loaded his page again
  */
 #include <jansson.h>
 #include <stdbool.h>
@@ -105,6 +110,53 @@ static int join_room(tova_mount *m, tova_ws ws, json_t *data)
 			 json_pack("{s:s, s:s+}", "type", "system", "text", "Joined room: ", room));
 }
 
+static int people(tova_mount *m, tova_ws ws, json_t *data)
+{
+	const char *user = json_string_value(json_object_get(data, "user"));
+	json_t *id = json_object_get(data, "id"), *room = json_object_get(data, "room");
+	const char *name = room != NULL ? json_string_value(room) : "general";
+	if (user == NULL || name == NULL || (id != NULL && json_integer_value(id) < 0))
+		return send_json(m, ws,
+				 line("error",
+				      "Who asks for people says who asks: user, a string; room may be one"));
+	tova_info(m, ws, NULL, user);
+	tova_watch(m, name);
+	return tova_query_room_for(m, TOVA_QUERY_USERS, name, ws,
+				   (uint64_t)json_integer_value(id));
+}
+
+static int on_reply(tova_mount *m, const tova_reply *reply)
+{
+	const tova_room_user *users = tova_users(reply);
+	json_t *names = json_array();
+	for (size_t i = 0; users != NULL && i < reply->count; i++)
+		json_array_append_new(names, json_string(users[i].name));
+	return send_json(m, tova_asker(reply),
+			 json_pack("{s:s, s:I, s:o}", "type", "people", "id",
+				   (json_int_t)reply->id, "users", names));
+}
+
+/* Who has not said who he is has come and gone without a name. */
+static int tell(tova_mount *m, const char *type, const tova_presence *who)
+{
+	return who->user_len == 0 ? 0
+				  : broadcast_json(m, who->room,
+						   json_pack("{s:s, s:s, s:s}", "type", type, "room",
+							     who->room, "user", who->user),
+						   TOVA_NONE, false);
+}
+
+static int on_join(tova_mount *m, const tova_presence *who)
+{
+	return tell(m, "here", who);
+}
+
+static int on_leave(tova_mount *m, const tova_presence *who)
+{
+	int result = tell(m, "gone", who);
+	return result == 0 && who->users == 0 ? tova_unwatch_empty(m, who->room) : result;
+}
+
 static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 {
 	json_t *data = json_loadb(message->data, message->len, 0, NULL);
@@ -118,6 +170,8 @@ static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 		result = join_room(m, ws, data);
 	else if (type != NULL && strcmp(type, "typing") == 0)
 		result = typing(m, ws, data);
+	else if (type != NULL && strcmp(type, "people") == 0)
+		result = people(m, ws, data);
 	else
 		result = send_json(m, ws, line("error", "Unknown message type"));
 	json_decref(data);
@@ -143,4 +197,5 @@ static const tova_setting_spec no_settings[] = {{NULL, NULL, NULL}};
 TOVA_PLUGIN = {
 	TOVA_PLUGIN_HEAD("chat", "1.0"), .settings = no_settings, .on_open = on_open,
 	.on_message = on_message,	 .on_close = on_close,	  .on_error = on_error,
+	.on_reply = on_reply,		 .on_join = on_join,	  .on_leave = on_leave,
 };

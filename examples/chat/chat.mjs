@@ -3,14 +3,18 @@
  *     {"type": "chat", "user": "Ada", "text": "Hello"}    to the others in room general, or in the room that "room" names
  *     {"type": "join_room", "room": "tea"}                leaves general and joins that room
  *     {"type": "typing", "user": "Ada"}                   to the others, as chat, and nobody remembers it
+ *     {"type": "people", "user": "Ada", "id": 3}          says who one is, and asks who is in room general, or in the room that "room" names
  *
- * Who joins a room is sent its last 50 messages, where the host runs with --history 50.
+ * Who joins a room is sent its last 50 messages, where the host runs with --history 50. People are
+ *
+ *     {"type": "people", "id": 3, "users": ["Ada"]}       the answer, each once however many tabs he has
+ *     {"type": "here", "room": "tea", "user": "Ada"}      to a room: he has come; or "gone": he has left, and has not just loaded his page again
  *
  * Start it with: tova-host --static examples -w /chat='node examples/chat/chat.mjs'
  */
 
 // The library of this checkout. Where it is installed (npm install ./sdk/node) it is called "tova".
-import { broadcast_to, join, leave, serve } from "../../sdk/node/index.mjs";
+import { broadcast_to, info, join, leave, serve, unwatch, users, watch } from "../../sdk/node/index.mjs";
 
 const line = (type, text) => ({ type, text });
 const isText = (value) => typeof value === "string" && !value.includes("\0");
@@ -22,7 +26,7 @@ function on_open(ws) {
 	ws.send(line("system", "Welcome to the chat!"));
 }
 
-function on_message(ws, message) {
+async function on_message(ws, message) {
 	let data;
 	try {
 		data = JSON.parse(typeof message === "string" ? message : utf8.decode(message));
@@ -42,6 +46,9 @@ function on_message(ws, message) {
 			break;
 		case "typing":
 			typing(ws, data);
+			break;
+		case "people":
+			await people(ws, data);
 			break;
 		default:
 			ws.send(line("error", "Unknown message type"));
@@ -75,6 +82,25 @@ function joinRoom(ws, { room }) {
 	ws.send(line("system", `Joined room: ${room}`));
 }
 
+async function people(ws, { user, room = "general", id = 0 }) {
+	if (!isText(user) || !isText(room) || !Number.isInteger(id)) {
+		ws.send(line("error", "Who asks for people says who asks: user, a string; room may be one"));
+		return;
+	}
+	info(ws, undefined, { user });
+	watch(room);
+	ws.send({ type: "people", id, users: await users(room) });
+}
+
+function on_join({ room, user }) {
+	if (user !== null) broadcast_to(room, { type: "here", room, user }, null, { keep: false });
+}
+
+function on_leave({ room, user, users }) {
+	if (user !== null) broadcast_to(room, { type: "gone", room, user }, null, { keep: false });
+	if (users === 0) unwatch(room, { if_empty: true });
+}
+
 function on_close() {
 	broadcast_to("general", line("system", "A user left the chat"), null, { keep: false });
 }
@@ -86,4 +112,4 @@ function on_error(ws, error) {
 	if (error.kind === "handler") ws.send(line("error", error.message));
 }
 
-serve({ on_open, on_message, on_close, on_error });
+serve({ on_open, on_message, on_join, on_leave, on_close, on_error });

@@ -3,8 +3,12 @@
     {"type": "chat", "user": "Ada", "text": "Hello"}    to the others in room general, or in the room that "room" names
     {"type": "join_room", "room": "tea"}                leaves general and joins that room
     {"type": "typing", "user": "Ada"}                   to the others, as chat, and nobody remembers it
+    {"type": "people", "user": "Ada", "id": 3}          says who one is, and asks who is in room general, or in the room that "room" names
 
-Who joins a room is sent its last 50 messages, where the host runs with --history 50.
+Who joins a room is sent its last 50 messages, where the host runs with --history 50. People are
+
+    {"type": "people", "id": 3, "users": ["Ada"]}       the answer, each once however many tabs he has
+    {"type": "here", "room": "tea", "user": "Ada"}      to a room: he has come; or "gone": he has left, and has not just loaded his page again
 
 Start it with: tova-host --static examples -w /chat='python3 examples/chat/chat.py'
 """
@@ -15,7 +19,7 @@ from pathlib import Path
 # Finds the library of this checkout. Not needed where it is installed: pip install ./sdk/python
 sys.path.append(str(Path(__file__).resolve().parents[2] / "sdk/python"))
 
-from tova import broadcast_to, join, leave, serve  # noqa: E402
+from tova import broadcast_to, info, join, leave, serve, unwatch, users, watch  # noqa: E402
 
 
 def line(type, text):
@@ -32,7 +36,7 @@ def on_open(ws):
     ws.send(line("system", "Welcome to the chat!"))
 
 
-def on_message(ws, message):
+async def on_message(ws, message):
     try:
         data = json.loads(message if isinstance(message, str) else message.decode())
     except (ValueError, RecursionError):
@@ -47,6 +51,8 @@ def on_message(ws, message):
         join_room(ws, data)
     elif type == "typing":
         typing(ws, data)
+    elif type == "people":
+        await people(ws, data)
     else:
         ws.send(line("error", "Unknown message type"))
 
@@ -77,6 +83,28 @@ def join_room(ws, data):
     leave(ws, "general")
     join(ws, room, last=50)
     ws.send(line("system", f"Joined room: {room}"))
+
+
+async def people(ws, data):
+    user, room, id = data.get("user"), data.get("room", "general"), data.get("id", 0)
+    if not is_text(user) or not is_text(room) or not isinstance(id, int):
+        ws.send(line("error", "Who asks for people says who asks: user, a string; room may be one"))
+        return
+    info(ws, user=user)
+    watch(room)
+    ws.send({"type": "people", "id": id, "users": await users(room)})
+
+
+def on_join(who):
+    if who.user is not None:
+        broadcast_to(who.room, {"type": "here", "room": who.room, "user": who.user}, keep=False)
+
+
+def on_leave(who):
+    if who.user is not None:
+        broadcast_to(who.room, {"type": "gone", "room": who.room, "user": who.user}, keep=False)
+    if who.users == 0:
+        unwatch(who.room, if_empty=True)
 
 
 def on_close(ws, code, reason):

@@ -261,3 +261,30 @@ def test_many_talk_at_once(host):
     for i in range(1, talkers):
         both = {"0", str(i)}
         assert [h for h in heard[0] if h[0] not in both] == [h for h in heard[i] if h[0] not in both]
+
+
+def test_who_is_there(three):
+    """Who says who he is is known by that, once however many connections he has."""
+    one, two, three_ = three
+    here, gone = ({"type": type, "room": "general", "user": "Ada"} for type in ("here", "gone"))
+
+    def ask(client, user, room="general"):
+        client.send(type="people", user=user, room=room, id=7)
+        heard = [client.receive()]
+        while heard[-1]["type"] != "people":
+            heard.append(client.receive())
+        assert heard[-1]["id"] == 7
+        return heard[-1]["users"]
+
+    assert set(ask(one, "Ada")) <= {"Ada"}  # the answer may come before he is known
+    for other in (two, three_):
+        other.expect(here)
+    assert ask(two, "Ada") == ["Ada"]
+    two.expect_silence()
+    two.send(type="join_room", room="tea")
+    two.expect(system("Joined room: tea"))
+    three_.expect_silence()
+    one.send(type="join_room", room="tea")
+    three_.expect(gone)
+    three_.send(type="people", user="Ada", room=7)
+    three_.expect_error()

@@ -56,6 +56,11 @@ class Person:
     def lines(self, kind="system"):
         return self.page.js("[...document.querySelectorAll('#log .line.' + arguments[0])].map(e => e.firstChild.data)", kind)
 
+    def people(self):
+        """As they are listed, and seen."""
+        return self.page.js("""return [...document.querySelectorAll('#people li')].map(e => e.querySelector('.label').textContent +
+            (e.querySelector('small').hidden ? "" : " " + e.querySelector('small').textContent))""")
+
     def wait_line(self, text, kind="system"):
         wait_until(lambda: text in self.lines(kind), f"{self.name} sees {text!r}")
 
@@ -104,6 +109,32 @@ def test_two_people_talk(ada, grace):
     assert ada.said() == grace.said() == [("Ada", "Hello"), ("Grace", "Good morning, Ada")]
     assert "A new user joined" not in grace.lines()
     assert [m["state"] for m in ada.messages() if m["own"]] == ["sent"]
+
+
+def test_who_is_there(host, browse, ada, grace):
+    """One line for each, however many tabs somebody has; nothing moves on the others' pages when one of them is loaded again."""
+    wait_until(lambda: ada.people() == ["Ada (you)", "Grace"] and grace.people() == ["Grace (you)", "Ada"], "both see both")
+    tab = Person(browse, host, "Grace")
+    wait_until(lambda: tab.people() == ["Grace (you)", "Ada"], "the tab sees both")
+    assert ada.people() == ["Ada (you)", "Grace"]
+    ada.page.js("""window.moved = []; new MutationObserver(all => moved.push(...all.map(one => one.target.id + one.addedNodes.length)))
+        .observe(document.querySelector('#people'), { childList: true })""")
+    tab.page.driver.get("about:blank")
+    ada.say("Still there?")
+    grace.page.driver.refresh()
+    grace.wait_line("Welcome to the chat!")
+    wait_until(lambda: grace.people() == ["Grace (you)", "Ada"], "her page sees both again")
+    grace.say("Yes, I only reloaded")
+    ada.wait_message("Yes, I only reloaded", who="Grace")
+    assert ada.page.js("moved") == [] and ada.people() == ["Ada (you)", "Grace"]
+    grace.join("tea")  # she has left, and nobody waits for her to come back
+    wait_until(lambda: ada.people() == ["Ada (you)"] and grace.people() == ["Grace (you)"], "she is in tea")
+    grace.page.type("#name", "Grace H.\n")
+    wait_until(lambda: grace.people() == ["Grace H. (you)"], "she is somebody else now")
+    ada.join("tea")
+    wait_until(lambda: ada.people() == ["Ada (you)", "Grace H."] and grace.people() == ["Grace H. (you)", "Ada"], "both are in tea")
+    grace.page.driver.get("about:blank")
+    wait_until(lambda: ada.people() == ["Ada (you)"], "she has gone for good")
 
 
 def test_text_stays_text(ada, grace):
