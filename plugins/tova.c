@@ -184,6 +184,16 @@ static int on_back(tova_mount *m, tova_ws ws, const tova_request *request)
 	return program_on_back(m->user, ws, request);
 }
 
+static int on_join(tova_mount *m, const tova_presence *who)
+{
+	return program_on_join(m->user, who);
+}
+
+static int on_leave(tova_mount *m, const tova_presence *who)
+{
+	return program_on_leave(m->user, who);
+}
+
 static int on_timer(tova_mount *m, const tova_timer *timer)
 {
 	return program_on_timer(m->user, timer);
@@ -217,4 +227,6 @@ TOVA_PLUGIN = {
 	.on_save = on_save,
 	.on_away = on_away,
 	.on_back = on_back,
+	.on_join = on_join,
+	.on_leave = on_leave,
 };

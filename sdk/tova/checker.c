@@ -8,8 +8,9 @@
 #include "tova/scope.h"
 
 const char *const checker_handler_names[CHECKER_HANDLERS] = {"on_open",	 "on_message", "on_close",
-							     "on_error", "on_away",    "on_back"};
-static const unsigned checker_handler_arguments[CHECKER_HANDLERS] = {1, 2, 3, 2, 2, 1};
+							     "on_error", "on_away",    "on_back",
+							     "on_join",	 "on_leave"};
+static const unsigned checker_handler_arguments[CHECKER_HANDLERS] = {1, 2, 3, 2, 2, 1, 1, 1};
 
 #define CHECKER_TEXT(span) ((span).n < 60 ? (int)(span).n : 60), (span).p
 
@@ -484,7 +485,7 @@ static void checker_handler(struct checker *c, struct node *n)
 	if (kind == CHECKER_HANDLERS) {
 		fault_add(
 			c->faults, n->at,
-			"there is no event \"%.*s\": on_open, on_message, on_close, on_error, on_away, on_back",
+			"there is no event \"%.*s\": on_open, on_message, on_close, on_error, on_away, on_back, on_join, on_leave",
 			CHECKER_TEXT(n->text));
 	} else {
 		if (c->found->handlers[kind] != NULL)

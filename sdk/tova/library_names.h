@@ -10,6 +10,8 @@
 	X(leave, 2, 2) \
 	X(leave_all, 1, 1) \
 	X(close_room, 1, 4) \
+	X(watch, 1, 2) \
+	X(unwatch, 1, 2) \
 	X(broadcast, 1, 2) \
 	X(broadcast_to, 2, 4) \
 	X(members, 2, 2) \

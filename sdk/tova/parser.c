@@ -285,7 +285,7 @@ static struct node *parser_handler(struct parser *p)
 	struct node *n = parser_node(p, NODE_HANDLER, p->t->at);
 	n->text = p->t->text;
 	parser_expect(p, TOKEN_NAME,
-		      "on_open, on_message, on_close, on_error, on_away, on_back or '}'");
+		      "on_open, on_message, on_close, on_error, on_away, on_back, on_join, on_leave or '}'");
 	parser_expect(p, TOKEN_FN, "'fn'");
 	parser_parameters(p, n);
 	n->b = parser_part(p, n, parser_block(p));

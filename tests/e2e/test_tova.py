@@ -548,6 +548,44 @@ def test_who_may_join_and_who_is_meant(serve):
     c.expect_closed(4005, "closed")
 
 
+WATCHED = """
+server { ws {
+  on_open fn(ws) { join(ws, "all") }
+  on_message fn(ws, message) {
+    match message {
+      "watch" => { watch("r", { grace: 0 }) }
+      "join" => join(ws, "r")
+      "leave" => leave(ws, "r")
+      "end" => unwatch("r")
+      _ => ws.send(message)
+    }
+  }
+  on_join fn(who) { broadcast_to("all", "in {who.room} {who.user} {who.info} {who.users} {who.ws.id.length}") }
+  on_leave fn(who) {
+    broadcast_to("all", "out {who.users}")
+    if who.users == 0 { unwatch(who.room, { if_empty: true }) }
+  }
+} }
+"""
+
+
+def test_who_comes_and_goes(serve):
+    host = serve(WATCHED)
+    a, b = join(host), join(host)
+    a.send_text("watch")
+    a.send_text("join")
+    assert a.recv_text() == b.recv_text() == "in r nil nil 1 22"
+    b.send_text("join")
+    assert a.recv_text() == b.recv_text() == "in r nil nil 2 22"
+    b.send_text("leave")
+    assert a.recv_text() == b.recv_text() == "out 1"
+    a.send_text("leave")
+    assert a.recv_text() == b.recv_text() == "out 0"
+    a.send_text("join")  # nobody watches any more
+    a.send_text("echo")
+    assert a.recv_text() == "echo"
+
+
 @pytest.mark.parametrize("call, fault", {
     'join(ws, "r", {lasst: 5})': 'join has no option "lasst"; did you mean last',
     'join(ws, "r", {max: 0})': "join: max is a whole number from 1 to 4294967295, not 0",
@@ -563,6 +601,10 @@ def test_who_may_join_and_who_is_meant(serve):
     'close_room("r", 99)': "close_room: the code is 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999, not 99",
     'close_room("")': "a room's name is 1 to 255 bytes long, without NUL",
     "leave_all(5)": "a connection (ws) was expected, not Int",
+    'watch("r", {grace: 3600001})': "watch: grace is a whole number from 0 to 3600000, not 3600001",
+    'watch("r", {graze: 5})': 'watch has no option "graze"; did you mean grace',
+    'watch("")': "a room's name is 1 to 255 bytes long, without NUL",
+    'unwatch("r", {if_empty: 1})': "unwatch: if_empty is true or false, not Int",
 }.items())
 def test_what_is_wrong_with_rooms_is_said(tmp_path, call, fault):
     path = write(tmp_path, f'server {{ ws {{ on_message fn(ws, m) {{ {call} }} on_error fn(ws, error) {{ ws.send(error.message) }} }} }}')

@@ -41,7 +41,7 @@ static const struct {
 	 "1:28 return can not stand in the middle of a value: make it a statement\n"},
 	{"fn f() { x = if true { return 1 } else { 2 } }", ""},
 	{"server { ws { on_mesage fn(ws, m) { } } }",
-	 "1:15 there is no event \"on_mesage\": on_open, on_message, on_close, on_error, on_away, on_back\n"},
+	 "1:15 there is no event \"on_mesage\": on_open, on_message, on_close, on_error, on_away, on_back, on_join, on_leave\n"},
 	{"server { ws { on_open fn(ws, m) { } } }", "1:15 on_open is given 1 values, not 2\n"},
 	{"server { ws { on_open fn(ws) { }\non_open fn(ws) { } } }",
 	 "2:1 on_open is there already, in line 1\n"},

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/nearest.h"
+#include "common/rules.h"
 #include "tova/runtime/library_host.h"
 
 #define ROOM_LIST_MAX 256 /* the host's bound for each list */
@@ -308,10 +309,45 @@ static int room_close(lua_State *L)
 	return host_close_done(L, result, code, n, "close_room");
 }
 
+/* (room, {grace}) */
+static int room_watch(lua_State *L)
+{
+	static const char *const known[] = {"grace", NULL};
+	size_t n;
+	uint32_t grace = TOVA_GRACE;
+	lua_settop(L, 2);
+	const char *room = argument_text(L, 1, &n, "watch's room");
+	if (!lua_isnil(L, 2)) {
+		room_options(L, 2, known, "watch");
+		grace = (uint32_t)room_number(L, 2, "grace", 0, RULES_GRACE_MAX_MS, TOVA_GRACE,
+					      "watch");
+	}
+	tova_mount *m = host_mount(L, "watch");
+	return host_done(L, m->host->watch(m, room, n, grace), "watch");
+}
+
+/* (room, {if_empty}) */
+static int room_unwatch(lua_State *L)
+{
+	static const char *const known[] = {"if_empty", NULL};
+	size_t n;
+	lua_settop(L, 2);
+	const char *room = argument_text(L, 1, &n, "unwatch's room");
+	bool if_empty = false;
+	if (!lua_isnil(L, 2)) {
+		room_options(L, 2, known, "unwatch");
+		if_empty = room_truth(L, 2, "if_empty", false, "unwatch");
+	}
+	tova_mount *m = host_mount(L, "unwatch");
+	return host_done(L, m->host->unwatch(m, room, n, if_empty), "unwatch");
+}
+
 const luaL_Reg library_room_functions[] = {{"join", room_join},
 					   {"leave", room_leave},
 					   {"leave_all", room_leave_all},
 					   {"broadcast", room_broadcast},
 					   {"broadcast_to", room_broadcast_to},
 					   {"close_room", room_close},
+					   {"watch", room_watch},
+					   {"unwatch", room_unwatch},
 					   {NULL, NULL}};

@@ -273,6 +273,62 @@ int program_on_back(struct program *p, tova_ws ws, const tova_request *request)
 	return program_event(p, ws, program_do_back, NULL);
 }
 
+static void program_set_text(lua_State *L, const char *name, const char *text, size_t n)
+{
+	lua_pushstring(L, name);
+	if (n > 0)
+		lua_pushlstring(L, text, n);
+	else
+		lua_pushnil(L);
+	value_set_member(L, -3);
+}
+
+/* An event of no connection of its own: {"room": ..., "user": ..., "info": ..., "users": ..., "ws": ...} */
+static void program_tell_presence(lua_State *L, enum checker_handler kind,
+				  const tova_presence *who)
+{
+	lua_rawgeti(L, LUA_REGISTRYINDEX, RUNTIME_HANDLERS);
+	lua_rawgeti(L, -1, (lua_Integer)kind + 1);
+	lua_pushnil(L);
+	value_push_object(L, 5);
+	program_set_text(L, "room", who->room, who->room_len);
+	program_set_text(L, "user", who->user, who->user_len);
+	program_set_text(L, "info", who->info, who->info_len);
+	lua_pushliteral(L, "users");
+	lua_pushnumber(L, who->users);
+	value_set_member(L, -3);
+	lua_pushliteral(L, "ws");
+	value_push_connection(L, who->ws);
+	value_set_member(L, -3);
+	lua_call(L, 2, 0);
+}
+
+static int program_do_join(lua_State *L)
+{
+	program_tell_presence(L, CHECKER_JOIN, lua_touserdata(L, 1));
+	return 0;
+}
+
+static int program_do_leave(lua_State *L)
+{
+	program_tell_presence(L, CHECKER_LEAVE, lua_touserdata(L, 1));
+	return 0;
+}
+
+int program_on_join(struct program *p, const tova_presence *who)
+{
+	return p->translation.handlers[CHECKER_JOIN]
+		       ? program_event(p, TOVA_NONE, program_do_join, (void *)who)
+		       : 0;
+}
+
+int program_on_leave(struct program *p, const tova_presence *who)
+{
+	return p->translation.handlers[CHECKER_LEAVE]
+		       ? program_event(p, TOVA_NONE, program_do_leave, (void *)who)
+		       : 0;
+}
+
 /* --- timers and answers ----------------------------------------------------------------------- */
 
 /* Pushes the function kept under this id; false: there is none, and nothing is pushed. */
