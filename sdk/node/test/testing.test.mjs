@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
 	broadcast, broadcast_to, close_room, count, current_event, accept, history, info, join, leave_all, members, push, refuse, room_state, set_room,
-	set_timer, users,
+	set_timer, unwatch, users, watch,
 } from "../index.mjs";
 import { Host, Refused } from "../testing.mjs";
 
@@ -270,3 +270,54 @@ test("an upgrade says who it is", async () => {
 		await assert.rejects(host.connect("/", { query: "x".repeat(256) }), Refused);
 	});
 });
+
+const watched = {
+	on_open: (ws) => join(ws, "all"),
+	async on_message(ws, message) {
+		const [word, first, second] = message.split(" ");
+		if (word === "user") info(ws, `of ${first}`, { user: first });
+		if (word === "watch") watch(first, { graceMs: Number(second) });
+		if (word === "join") ws.join(first);
+		if (word === "leave") ws.leave(first);
+		if (word === "who") ws.send(await users(first));
+	},
+	on_join: (who) => broadcast_to("all", `in ${who.room} ${who.user} ${who.info} ${who.users} ${who.ws.user}`),
+	async on_leave(who) {
+		broadcast_to("all", `out ${who.room} ${who.user} ${who.info} ${who.users}`);
+		if (who.users === 0) unwatch(who.room, { if_empty: true });
+	},
+};
+
+test("who comes and goes", () => withHost(watched, async (host) => {
+	const [ann, tab, bob, guest] = [await host.connect(), await host.connect(), await host.connect(), await host.connect()];
+	const heard = () => bob.received.splice(0);
+	for (const [ws, name] of [[ann, "ann"], [tab, "ann"], [bob, "bob"]]) await ws.send(`user ${name}`);
+	await ann.send("join r");
+	await ann.send("watch r 5000");
+	assert.deepEqual(heard(), ["in r ann of ann 1 ann"]);
+	for (const ws of [tab, guest, bob]) await ws.send("join r");
+	assert.deepEqual(heard(), ["in r null null 2 null", "in r bob of bob 3 bob"]);
+	await ann.send("leave r");
+	await guest.close(1006); // nobody in particular is not waited for
+	await tab.close(1001);
+	assert.deepEqual(heard(), ["out r null null 2"]);
+	await bob.send("who r");
+	assert.deepEqual(heard(), ['["ann","bob"]']);
+	await host.passTime(4999);
+	await ann.send("join r");
+	await host.passTime(5000);
+	assert.deepEqual(heard(), []);
+	await ann.close(1001);
+	await host.passTime(4999);
+	assert.deepEqual(heard(), []);
+	await host.passTime(1);
+	assert.deepEqual(heard(), ["out r ann of ann 1"]);
+	await bob.send("leave r");
+	assert.deepEqual(heard(), ["out r bob of bob 0"]);
+	await bob.send("join r"); // nobody watches any more
+	assert.deepEqual(heard(), []);
+	await bob.send("watch r 5000");
+	assert.deepEqual(heard(), ["in r bob of bob 1 bob"]);
+	for (const wrong of [() => watch(""), () => watch("r", { grace_ms: 3_600_001 }), () => watch("r", { grace_ms: -1 }), () => unwatch("a\0b")])
+		assert.throws(wrong);
+}));

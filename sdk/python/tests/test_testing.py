@@ -313,3 +313,86 @@ def test_an_upgrade_says_who_it_is():
         assert ann.user is None and ann.receive() == '[null,"{\\"at\\":\\"/\\"}"]'
         with pytest.raises(testing.Refused):
             host.connect(query="x" * 256)
+
+
+class Watched:
+    """Everybody hears who comes and who goes."""
+
+    def on_open(self, ws):
+        tova.join(ws, "all")
+
+    async def on_message(self, ws, message):
+        word, *rest = message.split()
+        if word == "user":
+            tova.info(ws, "of " + rest[0], user=rest[0])
+        elif word == "watch":
+            tova.watch(rest[0], grace_ms=int(rest[1]))
+        elif word == "join":
+            ws.join(rest[0])
+        elif word == "leave":
+            ws.leave(rest[0])
+        elif word == "close":
+            ws.close(4000)
+        elif word == "who":
+            ws.send(await tova.users(rest[0]))
+
+    def on_join(self, who):
+        tova.broadcast_to("all", f"in {who.room} {who.user} {who.info} {who.users} {who.ws.user}")
+
+    async def on_leave(self, who):
+        tova.broadcast_to("all", f"out {who.room} {who.user} {who.info} {who.users}")
+        if who.users == 0:
+            tova.unwatch(who.room, if_empty=True)
+
+
+def test_who_comes_and_goes():
+    with testing.Host(Watched) as host:
+        ann, tab, bob, guest = clients = [host.connect() for _ in range(4)]
+
+        def heard():
+            for ws in clients:
+                ws.received.clear() if ws.gone else None
+            texts = [list(ws.received) for ws in clients if not ws.gone]
+            assert all(text == texts[0] for text in texts)
+            for ws in clients:
+                ws.received.clear()
+            return texts[0]
+
+        for ws, name in ((ann, "ann"), (tab, "ann"), (bob, "bob")):
+            ws.send(f"user {name}")
+        ann.send("join r")
+        ann.send("watch r 5000")
+        assert heard() == ["in r ann of ann 1 ann"]
+        tab.send("join r")
+        guest.send("join r")
+        bob.send("join r")
+        assert heard() == ["in r None None 2 None", "in r bob of bob 3 bob"]
+        ann.send("leave r")
+        guest.close(1006)  # nobody in particular is not waited for
+        tab.close(1001)
+        assert heard() == ["out r None None 2"]
+        ann.send("who r")
+        assert ann.receive() == '["ann","bob"]'
+        host.pass_time(4999)
+        ann.send("join r")
+        host.pass_time(5000)
+        assert heard() == []
+        ann.close(1001)
+        host.pass_time(4999)
+        assert heard() == []
+        host.pass_time(1)
+        assert heard() == ["out r ann of ann 1"]
+        bob.send("leave r")
+        assert heard() == ["out r bob of bob 0"]
+        bob.send("join r")  # nobody watches any more
+        assert heard() == []
+        bob.send("watch r 5000")
+        assert heard() == ["in r bob of bob 1 bob"]
+
+
+@pytest.mark.parametrize("call, error", [
+    (lambda: tova.watch(""), ValueError), (lambda: tova.watch(5), TypeError), (lambda: tova.watch("r", grace_ms=3_600_001), ValueError),
+    (lambda: tova.watch("r", grace_ms=-1), ValueError), (lambda: tova.watch("r", grace_ms=1.5), TypeError), (lambda: tova.unwatch("a\0b"), ValueError)])
+def test_what_is_no_watch(call, error):
+    with pytest.raises(error):
+        call()
