@@ -20,6 +20,22 @@ int main(void)
 	assert(tova_test_got(t, bob, "{\"type\":\"chat\",\"user\":\"Ann\",\"text\":\"hi\"}"));
 	assert(tova_test_quiet(t));
 
+	/* Who says who he is is seen by the others, once however many tabs he has, and missed when
+	 * he has been away for a while. */
+	assert(tova_test_message(t, ann, "{\"type\":\"people\",\"user\":\"Ann\",\"id\":3}") == 0);
+	assert(tova_test_got(t, ann, "{\"type\":\"people\",\"id\":3,\"users\":[\"Ann\"]}"));
+	assert(tova_test_got(t, ann, "{\"type\":\"here\",\"room\":\"general\",\"user\":\"Ann\"}"));
+	assert(tova_test_got(t, bob, "{\"type\":\"here\",\"room\":\"general\",\"user\":\"Ann\"}"));
+	tova_ws tab = tova_test_open(t, NULL);
+	assert(tova_test_take(t, tab) != NULL && tova_test_take(t, ann) != NULL &&
+	       tova_test_take(t, bob) != NULL);
+	assert(tova_test_message(t, tab, "{\"type\":\"people\",\"user\":\"Ann\"}") == 0);
+	assert(tova_test_got(t, tab, "{\"type\":\"people\",\"id\":0,\"users\":[\"Ann\"]}"));
+	assert(tova_test_close(t, tab, 1001, NULL) == 0);
+	assert(tova_test_take(t, ann) != NULL && tova_test_take(t, bob) != NULL);
+	assert(tova_test_message(t, bob, "{\"type\":\"people\"}") == 0);
+	assert(tova_test_take(t, bob) != NULL && tova_test_quiet(t));
+
 	assert(tova_test_message(t, bob, "{\"type\":\"join_room\",\"room\":\"tea\"}") == 0);
 	assert(tova_test_got(t, bob, "{\"type\":\"system\",\"text\":\"Joined room: tea\"}"));
 	assert(tova_test_is_member(t, bob, "tea") && !tova_test_is_member(t, bob, "general"));
