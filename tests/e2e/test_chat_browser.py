@@ -20,7 +20,7 @@ class Person:
         self.page.expect_console(AWAY)
         self.name = name
         self.page.wait_state("open")
-        self.page.type("#name", name)
+        self.page.type("#name", name + "\n")  # which is when a change is one
         self.wait_line("Welcome to the chat!")
 
     def say(self, text):
@@ -320,6 +320,9 @@ def test_a_connection_that_breaks_costs_nobody_anything(lossless, browse):
 
 def test_on_a_phone(host, browse, ada):
     phone = Person(browse, host, "Phone", size=PHONE, dark=True)
+    wait_until(lambda: phone.people() == ["Phone (you)", "Ada"], "it lists both")
+    strip = phone.page.js("(({ top, bottom }) => ({ top, bottom }))(document.querySelector('#here').getBoundingClientRect())")
+    assert 0 < strip["top"] < strip["bottom"] < strip["top"] + 60, "people are a strip below the rooms"
     for word in ("short", "long " * 60, "x" * 300):
         ada.say(word.strip())
         phone.wait_message(word.strip(), who="Ada")

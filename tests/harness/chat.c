@@ -27,6 +27,7 @@ int main(void)
 	assert(tova_test_got(t, ann, "{\"type\":\"here\",\"room\":\"general\",\"user\":\"Ann\"}"));
 	assert(tova_test_got(t, bob, "{\"type\":\"here\",\"room\":\"general\",\"user\":\"Ann\"}"));
 	tova_ws tab = tova_test_open(t, NULL);
+	assert(tova_test_got(t, tab, "{\"type\":\"chat\",\"user\":\"Ann\",\"text\":\"hi\"}"));
 	assert(tova_test_take(t, tab) != NULL && tova_test_take(t, ann) != NULL &&
 	       tova_test_take(t, bob) != NULL);
 	assert(tova_test_message(t, tab, "{\"type\":\"people\",\"user\":\"Ann\"}") == 0);

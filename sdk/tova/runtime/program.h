@@ -37,7 +37,9 @@ int program_on_close(struct program *p, tova_ws ws, const tova_close *why);
 int program_on_error(struct program *p, tova_ws ws, const tova_error *error);
 int program_on_away(struct program *p, tova_ws ws, uint16_t code);
 int program_on_back(struct program *p, tova_ws ws, const tova_request *request);
+/* Likewise. */
 int program_on_join(struct program *p, const tova_presence *who);
+/* Likewise. */
 int program_on_leave(struct program *p, const tova_presence *who);
 /* Likewise. */
 int program_on_timer(struct program *p, const tova_timer *timer);
