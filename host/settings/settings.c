@@ -57,8 +57,6 @@ void settings_free(struct settings *s)
 /* What only the file says moves over; what neither says gets its default. */
 static void settings_merge(struct settings_layer *over, struct settings_layer *under)
 {
-	static const struct settings_place nowhere = {NULL, 0};
-
 	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;
 	     row++) {
 		size_t i = (size_t)(row - option_table);
@@ -71,7 +69,7 @@ static void settings_merge(struct settings_layer *over, struct settings_layer *u
 			memcpy(mine, theirs, settings_layer_size(row));
 			memset(theirs, 0, settings_layer_size(row));
 		} else if (row->initial != NULL) {
-			settings_value_apply(over, row, row->initial, &nowhere);
+			settings_value_apply(over, row, row->initial, NULL);
 		}
 	}
 	if (!over->mounts_given) {
@@ -85,7 +83,6 @@ static void settings_merge(struct settings_layer *over, struct settings_layer *u
 static void settings_no_such_mount(struct settings_layer *layer,
 				   const struct settings_pending *pending)
 {
-	static const struct settings_place here = {NULL, 0};
 	char known[600] = "";
 	size_t n = 0;
 
@@ -94,7 +91,7 @@ static void settings_no_such_mount(struct settings_layer *layer,
 			n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s",
 					      n > 0 ? ", " : "; expected one of ",
 					      layer->s.mounts[i].path);
-	settings_layer_error(layer, &here, option_table[OPTION_ID_plugin_set].name,
+	settings_layer_error(layer, NULL, option_table[OPTION_ID_plugin_set].name,
 			     "the mount %s has no plugin%s", pending->mount, known);
 }
 
@@ -123,8 +120,7 @@ static void settings_settle_pairs(struct settings_layer *target, const struct se
 				settings_no_such_mount(target, pending);
 			else if (!found)
 				settings_layer_error(
-					target, &(struct settings_place){NULL, 0},
-					option_table[OPTION_ID_plugin_set].name,
+					target, NULL, option_table[OPTION_ID_plugin_set].name,
 					"\"%.64s\" is a setting for plugins, and none is given",
 					pending->pair.key);
 		}
@@ -134,7 +130,6 @@ static void settings_settle_pairs(struct settings_layer *target, const struct se
 /* Whoever reaches a TCP port may dial it; an ipc socket belongs to its user. */
 static void settings_check_attach(struct settings_layer *layer)
 {
-	static const struct settings_place here = {NULL, 0};
 	const char *name = option_table[OPTION_ID_attach].name;
 
 	for (size_t i = 0; i < layer->s.n_mounts; i++) {
@@ -142,14 +137,14 @@ static void settings_check_attach(struct settings_layer *layer)
 		bool tls = url != NULL && settings_listen_is_tls(url);
 
 		if (tls && (layer->s.attach_cert == NULL || layer->s.attach_key == NULL))
-			settings_layer_error(layer, &here, name,
+			settings_layer_error(layer, NULL, name,
 					     "\"%.200s\" needs --attach-cert and --attach-key",
 					     url);
 		else if (url != NULL && settings_listen_is_open(url) &&
 			 layer->s.attach_token.n == 0 &&
 			 !(tls && layer->s.attach_client_ca != NULL))
 			settings_layer_error(
-				layer, &here, name,
+				layer, NULL, name,
 				"\"%.200s\" can be dialled from other machines; expected an "
 				"address of this one, --attach-token%s",
 				url, tls ? " or --attach-client-ca" : "");
@@ -159,8 +154,6 @@ static void settings_check_attach(struct settings_layer *layer)
 /* What a token must be says nothing where none is asked for: whoever wrote that believes it is. */
 static void settings_check_tokens(struct settings_layer *layer, const struct settings_layer *said)
 {
-	static const struct settings_place here = {NULL, 0};
-
 	for (size_t i = 0; i < said->n_scoped; i++) {
 		const struct settings_scoped *scoped = &said->scoped[i];
 		bool guarded = false, any = false;
@@ -177,7 +170,7 @@ static void settings_check_tokens(struct settings_layer *layer, const struct set
 		}
 		if (any && !guarded && scoped->row != &option_table[OPTION_ID_jwt_key] &&
 		    scoped->row != &option_table[OPTION_ID_rate_limit])
-			settings_layer_error(layer, &here, scoped->row->name,
+			settings_layer_error(layer, NULL, scoped->row->name,
 					     "\"%.200s\" needs --jwt-key%s%s", scoped->value,
 					     scoped->mount != NULL ? " for the mount " : "",
 					     scoped->mount != NULL ? scoped->mount : "");
@@ -187,8 +180,6 @@ static void settings_check_tokens(struct settings_layer *layer, const struct set
 /* What a line is says nothing where no script writes any. */
 static void settings_check_scripts(struct settings_layer *layer, const struct settings_layer *said)
 {
-	static const struct settings_place here = {NULL, 0};
-
 	for (size_t i = 0; i < said->n_scoped; i++) {
 		const struct settings_scoped *scoped = &said->scoped[i];
 		bool any = false, found = false;
@@ -204,13 +195,13 @@ static void settings_check_scripts(struct settings_layer *layer, const struct se
 			any = any || (its && settings_mount_has_scripts(&layer->s.mounts[j]));
 		}
 		if (found && !any)
-			settings_layer_error(layer, &here, scoped->row->name,
+			settings_layer_error(layer, NULL, scoped->row->name,
 					     "\"%.200s\" is for scripts, and there is none%s%s",
 					     scoped->value, scoped->mount != NULL ? " at " : "",
 					     scoped->mount != NULL ? scoped->mount : "");
 		else if (any && layer->s.script_binary)
 			settings_layer_error(
-				layer, &here, scoped->row->name,
+				layer, NULL, scoped->row->name,
 				"\"%.200s\" says what a line is, and with --script-binary there "
 				"are none; expected one of both",
 				scoped->value);
@@ -220,13 +211,12 @@ static void settings_check_scripts(struct settings_layer *layer, const struct se
 /* Without a proxy that is trusted nobody could connect there. */
 static void settings_check_listen(struct settings_layer *layer, enum settings_door door)
 {
-	static const struct settings_place here = {NULL, 0};
 	const struct settings_listens *listens = settings_door(&layer->s, door);
 
 	for (size_t i = 0; i < listens->n; i++)
 		if (listens->items[i].proxy && layer->s.trusted_proxy.n == 0)
 			settings_layer_error(
-				layer, &here, settings_door_option(door),
+				layer, NULL, settings_door_option(door),
 				"\"%.200s\" needs --trusted-proxy, with the addresses of those "
 				"who may send a PROXY header",
 				listens->items[i].text);
@@ -247,7 +237,6 @@ static bool settings_speaks_tls(const struct settings *s, const struct settings_
 static void settings_settle_tls(struct settings_layer *layer, enum settings_door door,
 				size_t *speaking, size_t *groups)
 {
-	static const struct settings_place here = {NULL, 0};
 	const struct settings_listens *listens = settings_door(&layer->s, door);
 
 	for (size_t i = 0; i < listens->n; i++) {
@@ -257,13 +246,13 @@ static void settings_settle_tls(struct settings_layer *layer, enum settings_door
 		listen->tls_group = listen->tls_names.n > 0 ? (uint8_t)*groups : 0;
 		if (listen->tls_names.n > 0 && *groups == SETTINGS_TLS_GROUPS + 1)
 			settings_layer_error(
-				layer, &here, settings_door_option(door),
+				layer, NULL, settings_door_option(door),
 				"\"%.200s\" is one with ,tls=NAME too many; expected at most %d",
 				listen->text, SETTINGS_TLS_GROUPS);
 		listen->tls = settings_speaks_tls(&layer->s, listen, door);
 		*speaking += listen->tls;
 		if (listen->tls && layer->s.tls_cert.n == 0)
-			settings_layer_error(layer, &here, settings_door_option(door),
+			settings_layer_error(layer, NULL, settings_door_option(door),
 					     "\"%.200s\" needs --tls-cert", listen->text);
 	}
 }
@@ -271,7 +260,6 @@ static void settings_settle_tls(struct settings_layer *layer, enum settings_door
 /* Is there what TLS needs, and somebody who needs it? */
 static void settings_check_tls(struct settings_layer *layer)
 {
-	static const struct settings_place here = {NULL, 0};
 	struct settings *s = &layer->s;
 	size_t speaking = 0, groups = 0;
 
@@ -279,15 +267,15 @@ static void settings_check_tls(struct settings_layer *layer)
 		settings_settle_tls(layer, door, &speaking, &groups);
 	if (s->tls_cert.n > 0 && speaking == 0)
 		settings_layer_error(
-			layer, &here, option_table[OPTION_ID_tls_cert].name,
+			layer, NULL, option_table[OPTION_ID_tls_cert].name,
 			"nothing speaks TLS; expected --listen with a TCP address, or with "
 			"unix:PATH,tls");
 	if (s->tls_key.n > 0 && s->tls_key.n != s->tls_cert.n)
-		settings_layer_error(layer, &here, option_table[OPTION_ID_tls_key].name,
+		settings_layer_error(layer, NULL, option_table[OPTION_ID_tls_key].name,
 				     "given %zu times; expected as often as --tls-cert, %zu times",
 				     s->tls_key.n, s->tls_cert.n);
 	if (s->tls_client_ca != NULL && s->tls_cert.n == 0)
-		settings_layer_error(layer, &here, option_table[OPTION_ID_tls_client_ca].name,
+		settings_layer_error(layer, NULL, option_table[OPTION_ID_tls_client_ca].name,
 				     "\"%.200s\" needs --tls-cert", s->tls_client_ca);
 }
 

@@ -43,21 +43,22 @@ struct settings_pair {
 	char *key, *value;
 };
 
-#define SETTINGS_MOUNT_FLAG(name)
-#define SETTINGS_MOUNT_NUMBER(name)
-#define SETTINGS_MOUNT_SIZE(name)
-#define SETTINGS_MOUNT_TIME(name)
-#define SETTINGS_MOUNT_RATE(name)
-#define SETTINGS_MOUNT_ENUM(name)
-#define SETTINGS_MOUNT_TEXT(name)
-#define SETTINGS_MOUNT_PATH(name)
-#define SETTINGS_MOUNT_LIST(name)
-#define SETTINGS_MOUNT_PATHS(name)
-#define SETTINGS_MOUNT_LISTEN(name)
-#define SETTINGS_MOUNT_HANDLER(name)
-#define SETTINGS_MOUNT_PAIR(name)
-#define SETTINGS_MOUNT_SCOPED(name) char *name;
-#define SETTINGS_MOUNT_FIELD(field, type, ...) SETTINGS_MOUNT_##type(field)
+/* By an option's type: where its value stands, in struct settings, in mounts, or elsewhere. */
+#define SETTINGS_PLACE_FLAG(in_settings, in_mount, elsewhere) in_settings
+#define SETTINGS_PLACE_NUMBER(in_settings, in_mount, elsewhere) in_settings
+#define SETTINGS_PLACE_SIZE(in_settings, in_mount, elsewhere) in_settings
+#define SETTINGS_PLACE_TIME(in_settings, in_mount, elsewhere) in_settings
+#define SETTINGS_PLACE_RATE(in_settings, in_mount, elsewhere) in_settings
+#define SETTINGS_PLACE_ENUM(in_settings, in_mount, elsewhere) in_settings
+#define SETTINGS_PLACE_TEXT(in_settings, in_mount, elsewhere) in_settings
+#define SETTINGS_PLACE_PATH(in_settings, in_mount, elsewhere) in_settings
+#define SETTINGS_PLACE_LIST(in_settings, in_mount, elsewhere) in_settings
+#define SETTINGS_PLACE_PATHS(in_settings, in_mount, elsewhere) in_settings
+#define SETTINGS_PLACE_LISTEN(in_settings, in_mount, elsewhere) in_settings
+#define SETTINGS_PLACE_HANDLER(in_settings, in_mount, elsewhere) elsewhere
+#define SETTINGS_PLACE_PAIR(in_settings, in_mount, elsewhere) elsewhere
+#define SETTINGS_PLACE_SCOPED(in_settings, in_mount, elsewhere) in_mount
+#define SETTINGS_MOUNT_FIELD(field, type, ...) SETTINGS_PLACE_##type(, char *field;, )
 
 struct settings_mount {
 	char *path; /* normalised: "/" or "/a/b", no slash at the end, no empty segment */

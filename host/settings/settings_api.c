@@ -35,10 +35,9 @@ static bool settings_api_has_scope(const char *text)
 {
 	size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz");
 
-	return (text[n] == '=' || text[n] == '@') &&
-	       ((n == 7 && memcmp(text, "publish", n) == 0) ||
-		(n == 4 && memcmp(text, "read", n) == 0) ||
-		(n == 5 && memcmp(text, "admin", n) == 0));
+	return (text[n] == '=' || text[n] == '@') && ((n == 7 && memcmp(text, "publish", n) == 0) ||
+						      (n == 4 && memcmp(text, "read", n) == 0) ||
+						      (n == 5 && memcmp(text, "admin", n) == 0));
 }
 
 const char *settings_attach_token_parse(const char *text, struct settings_token *token_r)
@@ -78,30 +77,27 @@ const char *settings_api_error(const struct option_row *row, const char *text)
 static void settings_api_check_address(struct settings_layer *layer, enum settings_door door,
 				       const struct settings_listen *listen)
 {
-	static const struct settings_place here = {NULL, 0};
-
 	for (enum settings_door before = 0; before < door; before++) {
 		const struct settings_listens *others = settings_door(&layer->s, before);
 
 		for (size_t i = 0; i < others->n; i++)
 			if (settings_listen_same(&others->items[i], listen))
-				settings_layer_error(layer, &here, settings_door_option(door),
+				settings_layer_error(layer, NULL, settings_door_option(door),
 						     "\"%.200s\" is an address of --%s, too",
 						     listen->text, settings_door_option(before));
 	}
 	if (layer->s.api_token.n == 0 && listen->host != NULL &&
 	    !settings_is_loopback(listen->host))
 		settings_layer_error(
-			layer, &here, settings_door_option(door),
+			layer, NULL, settings_door_option(door),
 			"\"%.200s\" can be reached from other machines; expected an address of "
 			"this one, such as 127.0.0.1:PORT, or --api-token",
 			listen->text);
 }
 
 static void settings_api_check_token(struct settings_layer *layer, const struct option_row *row,
-			const char *text)
+				     const char *text)
 {
-	static const struct settings_place here = {NULL, 0};
 	struct settings_token token = {.mount = ""};
 	bool found = false;
 	char known[SETTINGS_LAYER_KNOWN_MAX];
@@ -113,7 +109,7 @@ static void settings_api_check_token(struct settings_layer *layer, const struct 
 	for (size_t i = 0; i < layer->s.n_mounts; i++)
 		found = found || strcmp(layer->s.mounts[i].path, token.mount) == 0;
 	if (!found && token.mount[0] != '\0')
-		settings_layer_error(layer, &here, row->name, "\"%.200s\": there is no mount %s%s",
+		settings_layer_error(layer, NULL, row->name, "\"%.200s\": there is no mount %s%s",
 				     text, token.mount, settings_layer_known(layer, known));
 }
 
@@ -122,19 +118,15 @@ static void settings_api_check_token_list(struct settings_layer *layer,
 					  const struct option_row *row,
 					  const struct settings_list *list)
 {
-	static const struct settings_place here = {NULL, 0};
-
 	for (size_t i = 0; i < list->n; i++)
 		settings_api_check_token(layer, row, list->items[i]);
 	if (list->n > SETTINGS_TOKENS_MAX)
-		settings_layer_error(layer, &here, row->name,
-				     "given %zu times; expected at most %d", list->n,
-				     SETTINGS_TOKENS_MAX);
+		settings_layer_error(layer, NULL, row->name, "given %zu times; expected at most %d",
+				     list->n, SETTINGS_TOKENS_MAX);
 }
 
 void settings_api_check(struct settings_layer *layer)
 {
-	static const struct settings_place here = {NULL, 0};
 	const struct settings *s = &layer->s;
 
 	for (enum settings_door door = SETTINGS_API; door < SETTINGS_DOORS; door++) {
@@ -147,6 +139,6 @@ void settings_api_check(struct settings_layer *layer)
 	settings_api_check_token_list(layer, &option_table[OPTION_ID_attach_token],
 				      &s->attach_token);
 	if (s->api_token.n > 0 && s->api.n == 0 && s->admin.n == 0)
-		settings_layer_error(layer, &here, option_table[OPTION_ID_api_token].name,
+		settings_layer_error(layer, NULL, option_table[OPTION_ID_api_token].name,
 				     "\"%.200s\" needs --api or --admin", s->api_token.items[0]);
 }

@@ -9,8 +9,6 @@
  * beginning of a name, so that a new option could break an old script. What it accepts is otherwise
  * the same: --name value, --name=value, -n value, -nvalue. */
 
-static const struct settings_place HERE = {NULL, 0};
-
 /* Options of websocketd that have another name here. */
 static const char *settings_command_line_elsewhere(const char *name)
 {
@@ -40,16 +38,16 @@ static void settings_command_line_unknown(struct settings_layer *layer, const ch
 	if (nearest == NULL)
 		nearest = nearest_name(name, names, n);
 	if (nearest != NULL)
-		settings_layer_error(layer, &HERE, name, "unknown option; did you mean --%s?",
+		settings_layer_error(layer, NULL, name, "unknown option; did you mean --%s?",
 				     nearest);
 	else
-		settings_layer_error(layer, &HERE, name, "unknown option; see --help");
+		settings_layer_error(layer, NULL, name, "unknown option; see --help");
 }
 
 static void settings_command_line_missing(struct settings_layer *layer,
 					  const struct option_row *row)
 {
-	settings_layer_error(layer, &HERE, row->name, "needs a value; expected %s", row->argument);
+	settings_layer_error(layer, NULL, row->name, "needs a value; expected %s", row->argument);
 }
 
 /* Each of these takes the argument at i and returns how many arguments it used. */
@@ -62,7 +60,7 @@ static int settings_command_line_read_next(struct settings_layer *layer,
 		settings_command_line_missing(layer, row);
 		return 1;
 	}
-	settings_value_apply(layer, row, layer->source->argv[i + 1], &HERE);
+	settings_value_apply(layer, row, layer->source->argv[i + 1], NULL);
 	return 2;
 }
 
@@ -80,13 +78,13 @@ static int settings_command_line_read_long(struct settings_layer *layer, int i)
 		return 1;
 	}
 	if (row->type == OPTION_FLAG && equals != NULL) {
-		settings_layer_error(layer, &HERE, row->name,
+		settings_layer_error(layer, NULL, row->name,
 				     "\"%.200s\" is too much; expected --%s without a value",
 				     equals + 1, row->name);
 		return 1;
 	}
 	if (row->type == OPTION_FLAG || equals != NULL) {
-		settings_value_apply(layer, row, equals != NULL ? equals + 1 : NULL, &HERE);
+		settings_value_apply(layer, row, equals != NULL ? equals + 1 : NULL, NULL);
 		return 1;
 	}
 	return settings_command_line_read_next(layer, row, i);
@@ -106,16 +104,16 @@ static int settings_command_line_read_short(struct settings_layer *layer, int i)
 		const struct option_row *row = settings_command_line_find_letter(*p);
 
 		if (row == NULL) {
-			settings_layer_error(layer, &HERE, NULL, "-%c: unknown option; see --help",
+			settings_layer_error(layer, NULL, NULL, "-%c: unknown option; see --help",
 					     *p);
 			return 1;
 		}
 		if (row->type == OPTION_FLAG) {
-			settings_value_apply(layer, row, NULL, &HERE);
+			settings_value_apply(layer, row, NULL, NULL);
 			continue;
 		}
 		if (p[1] != '\0') {
-			settings_value_apply(layer, row, p + 1, &HERE);
+			settings_value_apply(layer, row, p + 1, NULL);
 			return 1;
 		}
 		return settings_command_line_read_next(layer, row, i);
@@ -165,14 +163,14 @@ static void settings_command_line_apply_program(struct settings_layer *layer, co
 	char command[2048];
 
 	if (strlen(file) > 400) {
-		settings_layer_error(layer, &HERE, NULL,
-				     "\"%.200s\": too long a name; see --worker", file);
+		settings_layer_error(layer, NULL, NULL, "\"%.200s\": too long a name; see --worker",
+				     file);
 		return;
 	}
 	snprintf(command, sizeof(command), "%.*s%s%s", (int)mount_len, mount,
 		 mount_len > 0 ? "=" : "", settings_command_line_runner(file));
 	settings_command_line_add_quoted(command, file);
-	settings_value_apply(layer, &option_table[OPTION_ID_worker], command, &HERE);
+	settings_value_apply(layer, &option_table[OPTION_ID_worker], command, NULL);
 }
 
 /* The plugin that runs .tova programs, with this one. */
@@ -182,15 +180,15 @@ static void settings_command_line_apply_tova(struct settings_layer *layer, const
 	char text[SETTINGS_LAYER_MOUNT_MAX + 32], path[SETTINGS_LAYER_MOUNT_MAX + 2];
 
 	if (mount_len > SETTINGS_LAYER_MOUNT_MAX) {
-		settings_layer_error(layer, &HERE, NULL, "\"%.200s\": too long a path", mount);
+		settings_layer_error(layer, NULL, NULL, "\"%.200s\": too long a path", mount);
 		return;
 	}
 	snprintf(text, sizeof(text), "%.*s=tova.so", mount_len > 0 ? (int)mount_len : 1,
 		 mount_len > 0 ? mount : "/");
-	settings_value_apply(layer, &option_table[OPTION_ID_plugin], text, &HERE);
+	settings_value_apply(layer, &option_table[OPTION_ID_plugin], text, NULL);
 	if (settings_layer_normalise(text, strlen(text) - strlen("=tova.so"), path) == NULL)
 		settings_layer_pair(layer, option_table[OPTION_ID_plugin_set].name, path, "file", 4,
-				    file, &HERE);
+				    file, NULL);
 }
 
 /* [MOUNT=]FILE: short for the option that fits the file. */
@@ -203,12 +201,12 @@ static int settings_command_line_read_other(struct settings_layer *layer, int i)
 	if (settings_command_line_ends_in(file, ".tova"))
 		settings_command_line_apply_tova(layer, argument, mount, file);
 	else if (settings_command_line_ends_in(file, ".so"))
-		settings_value_apply(layer, &option_table[OPTION_ID_plugin], argument, &HERE);
+		settings_value_apply(layer, &option_table[OPTION_ID_plugin], argument, NULL);
 	else if (settings_command_line_runner(file) != NULL)
 		settings_command_line_apply_program(layer, argument, mount, file);
 	else
 		settings_layer_error(
-			layer, &HERE, NULL,
+			layer, NULL, NULL,
 			"\"%.200s\": unexpected argument; expected [MOUNT=]FILE with a file "
 			"that ends in .tova, .so, .py, .mjs or .js, or an option (a command "
 			"for each connection: --script COMMAND); see --help",

@@ -377,7 +377,6 @@ static void settings_config_read_root(struct settings_layer *layer, const char *
  * are refused. Returns NULL after an error. */
 static char *settings_config_read_text(struct settings_layer *layer, const char *path)
 {
-	static const struct settings_place whole = {NULL, 0};
 	char *text = malloc(CONFIG_MAX + 1);
 	FILE *file = fopen(path, "re");
 	size_t n;
@@ -386,13 +385,13 @@ static char *settings_config_read_text(struct settings_layer *layer, const char 
 	errno = file != NULL ? 0 : errno;
 	n = file != NULL && text != NULL ? fread(text, 1, CONFIG_MAX + 1, file) : 0;
 	if (file == NULL || ferror(file))
-		settings_layer_error(layer, &whole, option_table[OPTION_ID_config].name,
+		settings_layer_error(layer, NULL, option_table[OPTION_ID_config].name,
 				     "%.200s: can not be read: %s", path, strerror(errno));
 	else if (n > CONFIG_MAX)
-		settings_layer_error(layer, &whole, option_table[OPTION_ID_config].name,
+		settings_layer_error(layer, NULL, option_table[OPTION_ID_config].name,
 				     "%.200s: is too large; expected at most 1m", path);
 	else if (n > 0 && memchr(text, '\0', n) != NULL)
-		settings_layer_error(layer, &whole, option_table[OPTION_ID_config].name,
+		settings_layer_error(layer, NULL, option_table[OPTION_ID_config].name,
 				     "%.200s: has a NUL byte in it; expected text", path);
 	else if (text != NULL) {
 		text[n] = '\0';

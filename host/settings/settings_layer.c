@@ -8,21 +8,9 @@
 #define KEY_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 #define KEY_MAX 64
 
-#define OFFSET_FLAG(field) offsetof(struct settings, field)
-#define OFFSET_NUMBER(field) offsetof(struct settings, field)
-#define OFFSET_SIZE(field) offsetof(struct settings, field)
-#define OFFSET_TIME(field) offsetof(struct settings, field)
-#define OFFSET_RATE(field) offsetof(struct settings, field)
-#define OFFSET_ENUM(field) offsetof(struct settings, field)
-#define OFFSET_TEXT(field) offsetof(struct settings, field)
-#define OFFSET_PATH(field) offsetof(struct settings, field)
-#define OFFSET_LIST(field) offsetof(struct settings, field)
-#define OFFSET_PATHS(field) offsetof(struct settings, field)
-#define OFFSET_LISTEN(field) offsetof(struct settings, field)
-#define OFFSET_HANDLER(field) SIZE_MAX
-#define OFFSET_PAIR(field) SIZE_MAX
-#define OFFSET_SCOPED(field) SIZE_MAX
-#define OFFSET_ROW(field, type, ...) [OPTION_ID_##field] = OFFSET_##type(field),
+#define OFFSET_ROW(field, type, ...) \
+	[OPTION_ID_##field] = \
+		SETTINGS_PLACE_##type(offsetof(struct settings, field), SIZE_MAX, SIZE_MAX),
 static const size_t OFFSET[OPTION_COUNT] = {OPTIONS(OFFSET_ROW)};
 
 void *settings_layer_field(struct settings *s, const struct option_row *row)
@@ -103,11 +91,11 @@ void settings_layer_error(struct settings_layer *layer, const struct settings_pl
 	va_start(args, format);
 	vsnprintf(what, sizeof(what), format, args);
 	va_end(args);
-	if (at->line > 0)
+	if (at != NULL && at->line > 0)
 		snprintf(line, sizeof(line), ":%u", at->line);
 	snprintf(sentence, sizeof(sentence), "tova-host: %s%s%s%s%s%s%s",
-		 at->file != NULL ? at->file : "", line, at->file != NULL ? ": " : "",
-		 at->file == NULL && name != NULL ? "--" : "", name != NULL ? name : "",
+		 at != NULL ? at->file : "", line, at != NULL ? ": " : "",
+		 at == NULL && name != NULL ? "--" : "", name != NULL ? name : "",
 		 name != NULL ? ": " : "", what);
 	settings_layer_add(layer, layer->errors, sentence, strlen(sentence));
 }

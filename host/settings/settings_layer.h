@@ -5,10 +5,10 @@
 
 #include "settings/settings.h"
 
-/* Where something was said. */
+/* Where something was said: in a config file. Of the command line there is none (NULL). */
 struct settings_place {
-	const char *file; /* NULL: the command line */
-	unsigned line;	  /* 0: the file as a whole */
+	const char *file;
+	unsigned line; /* 0: the file as a whole */
 };
 
 /* --plugin-set before it is known which mounts there are. */

@@ -5,21 +5,9 @@
 #include "common/rules.h"
 #include "settings/settings_layer.h"
 
-#define OFFSET_FLAG(field) SIZE_MAX
-#define OFFSET_NUMBER(field) SIZE_MAX
-#define OFFSET_SIZE(field) SIZE_MAX
-#define OFFSET_TIME(field) SIZE_MAX
-#define OFFSET_RATE(field) SIZE_MAX
-#define OFFSET_ENUM(field) SIZE_MAX
-#define OFFSET_TEXT(field) SIZE_MAX
-#define OFFSET_PATH(field) SIZE_MAX
-#define OFFSET_LIST(field) SIZE_MAX
-#define OFFSET_PATHS(field) SIZE_MAX
-#define OFFSET_LISTEN(field) SIZE_MAX
-#define OFFSET_HANDLER(field) SIZE_MAX
-#define OFFSET_PAIR(field) SIZE_MAX
-#define OFFSET_SCOPED(field) offsetof(struct settings_mount, field)
-#define OFFSET_ROW(field, type, ...) [OPTION_ID_##field] = OFFSET_##type(field),
+#define OFFSET_ROW(field, type, ...) \
+	[OPTION_ID_##field] = \
+		SETTINGS_PLACE_##type(SIZE_MAX, offsetof(struct settings_mount, field), SIZE_MAX),
 static const size_t OFFSET[OPTION_COUNT] = {OPTIONS(OFFSET_ROW)};
 
 char **settings_scope_field(struct settings_mount *mount, const struct option_row *row)
@@ -161,7 +149,6 @@ static void settings_scope_give(struct settings_layer *target, struct settings_m
 static void settings_scope_settle_one(struct settings_layer *target,
 				      const struct settings_scoped *scoped)
 {
-	static const struct settings_place here = {NULL, 0};
 	bool found = false;
 	char known[SETTINGS_LAYER_KNOWN_MAX];
 
@@ -174,11 +161,11 @@ static void settings_scope_settle_one(struct settings_layer *target,
 		found = true;
 	}
 	if (!found && scoped->mount != NULL)
-		settings_layer_error(target, &here, scoped->row->name,
+		settings_layer_error(target, NULL, scoped->row->name,
 				     "\"%.200s\": there is no mount %s%s", scoped->value,
 				     scoped->mount, settings_layer_known(target, known));
 	else if (!found)
-		settings_layer_error(target, &here, scoped->row->name,
+		settings_layer_error(target, NULL, scoped->row->name,
 				     "\"%.200s\" is for mounts, and there is none", scoped->value);
 }
 
