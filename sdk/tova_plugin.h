@@ -7,7 +7,7 @@
  * asker; tova_after, tova_sendf, tova_broadcastf, tova_broadcastf_to, tova_with_key 1.4  on_save,
  * keep, kept 1.5  on_away, on_back, join_history, TOVA_UNKEPT, TOVA_QUERY_HISTORY and what answers
  * it; join_if, leave_all, broadcast_among, close_room, info, about; TOVA_QUERY_USERS; tova_reply:
- * members, users 1.6  watch, unwatch, on_join, on_leave
+ * members, users 1.6  watch, unwatch, on_join, on_leave, prolong
  *
  * A plugin is a shared library that exports one constant struct:
  *
@@ -461,6 +461,10 @@ struct tova_host {
 	/* Since 1.6 [loop]. Nobody of that room is told of any more. if_empty: 1: only if nobody is
 	 * there when the callback commits: whoever has come meanwhile is told of. */
 	int (*unwatch)(tova_mount *m, const char *room, size_t room_len, uint32_t if_empty);
+	/* Since 1.6 [loop]. A fresh token (JWT) for the one that the connection came with, with which
+	 * it does not end then. One that is not good, or of another "sub", fails the callback when it
+	 * commits. */
+	int (*prolong)(tova_mount *m, tova_ws ws, const char *token, size_t token_len);
 };
 
 /* --- the plugin's side ------------------------------------------------------------------------ */
@@ -782,6 +786,13 @@ static inline int tova_unwatch_empty(tova_mount *m, const char *room)
 {
 	return m->host->size >= offsetof(tova_host, unwatch) + sizeof m->host->unwatch
 		       ? m->host->unwatch(m, room, strlen(room), 1)
+		       : TOVA_E_ARG;
+}
+
+static inline int tova_prolong(tova_mount *m, tova_ws ws, const char *token)
+{
+	return m->host->size >= offsetof(tova_host, prolong) + sizeof m->host->prolong
+		       ? m->host->prolong(m, ws, token, strlen(token))
 		       : TOVA_E_ARG;
 }
 

@@ -265,6 +265,18 @@ int commands_unwatch(struct commands *c, const char *room, size_t len, bool if_e
 	return commands_end(c);
 }
 
+int commands_prolong(struct commands *c, tova_ws ws, const char *token, size_t len)
+{
+	if (len == 0 || len > RULES_TOKEN_MAX || !utf8_valid(token, len))
+		return commands_spoil(c, TOVA_E_ARG);
+	if (!commands_has_room(c, 0))
+		return commands_spoil(c, TOVA_E_LIMIT);
+	commands_name(c, "prolong");
+	commands_target(c, ws);
+	commands_member(c, "token", token, len);
+	return commands_end(c);
+}
+
 /* --- several rooms ---------------------------------------------------------------------------- */
 
 static int commands_check_among(struct commands *c, const tova_among *among)

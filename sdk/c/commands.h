@@ -36,6 +36,7 @@ int commands_leave(struct commands *c, tova_ws ws, const char *room, size_t len)
 /* All rooms that it is in. */
 int commands_leave_all(struct commands *c, tova_ws ws);
 int commands_watch(struct commands *c, const char *room, size_t len, uint32_t grace_ms);
+int commands_prolong(struct commands *c, tova_ws ws, const char *token, size_t len);
 int commands_unwatch(struct commands *c, const char *room, size_t len, bool if_empty);
 /* Without rooms: to all of the mount. */
 int commands_broadcast_among(struct commands *c, const tova_among *among, const tova_payload *p);

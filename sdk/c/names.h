@@ -53,6 +53,7 @@
 #define commands_set_if tova__commands_set_if
 #define commands_spoil tova__commands_spoil
 #define commands_timer tova__commands_timer
+#define commands_prolong tova__commands_prolong
 #define commands_unwatch tova__commands_unwatch
 #define commands_watch tova__commands_watch
 #define cookie_next tova__cookie_next

@@ -72,6 +72,14 @@ static int table_leave_all(tova_mount *m, tova_ws ws)
 	return refused != TOVA_OK ? refused : commands_leave_all(&t->commands, ws);
 }
 
+static int table_prolong(tova_mount *m, tova_ws ws, const char *token, size_t token_len)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	return refused != TOVA_OK ? refused
+				  : commands_prolong(&t->commands, ws, token, token_len);
+}
+
 static int table_watch(tova_mount *m, const char *room, size_t room_len, uint32_t grace_ms)
 {
 	struct task *t = task_of(m);
@@ -465,6 +473,7 @@ const tova_host task_host = {
 	.about = table_about,
 	.watch = table_watch,
 	.unwatch = table_unwatch,
+	.prolong = table_prolong,
 };
 
 /* --- programs of their own -------------------------------------------------------------------- */

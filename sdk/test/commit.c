@@ -286,6 +286,8 @@ static void commit_to_peer(tova_test *t, const struct harness_command *c, struct
 		if (c->conditions.replace)
 			commit_replace(t, p, c->name);
 		break;
+	case HARNESS_PROLONG:
+		break;
 	case HARNESS_LEAVE_ALL:
 		commit_leave_all(p);
 		break;

@@ -129,6 +129,18 @@ static int table_leave_all(tova_mount *m, tova_ws ws)
 	return refused;
 }
 
+/* Nobody verifies tokens here. */
+static int table_prolong(tova_mount *m, tova_ws ws, const char *token, size_t token_len)
+{
+	int refused = check(harness_of(m), true);
+	if (refused == TOVA_OK &&
+	    (token_len == 0 || token_len > RULES_TOKEN_MAX || !utf8_valid(token, token_len)))
+		refused = commit_spoil(harness_of(m), TOVA_E_ARG);
+	if (refused == TOVA_OK)
+		commit_add(harness_of(m), HARNESS_PROLONG, ws);
+	return refused;
+}
+
 static int table_watch(tova_mount *m, const char *room, size_t room_len, uint32_t grace_ms)
 {
 	tova_test *t = harness_of(m);
@@ -627,4 +639,5 @@ const tova_host harness_table = {
 	.about = table_about,
 	.watch = table_watch,
 	.unwatch = table_unwatch,
+	.prolong = table_prolong,
 };

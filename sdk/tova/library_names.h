@@ -9,6 +9,7 @@
 	X(join, 2, 3) \
 	X(leave, 2, 2) \
 	X(leave_all, 1, 1) \
+	X(prolong, 2, 2) \
 	X(close_room, 1, 4) \
 	X(watch, 1, 2) \
 	X(unwatch, 1, 2) \

@@ -13,6 +13,7 @@
  *	to ROOM TEXT · tob ROOM BYTES · to_others ROOM TEXT · to_except ID ROOM TEXT
  *	key KEY (of what the script sends from here on; none: no key)
  *	keys N (pour's messages take turns with N keys)
+ *	prolong TOKEN
  *	close CODE REASON · close_of ID CODE REASON
  *	fail TEXT · failcode N (both end the script)
  *	data OFFSET BYTES · getdata · set ID BYTES · setif ID OLD NEW

@@ -6,6 +6,7 @@ import pytest
 
 from api import Api
 from hub import Hub, send
+from probe import KINDS, kind_args, plugin
 from tokens import SECRET, claims, hs256
 from tova_host import ROOT, Host, wait_until
 from tova_v1 import Client
@@ -174,6 +175,51 @@ def test_a_script(tmp_path, key):
         ws.send_text("rubbish")
         assert ws.recv_text() == "asked"
         host.wait_log(lambda line: line.get("message") == "a prolong was refused", "what became of it")
+        ws.end()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plugin(tmp_path, key, kind):
+    end = int(time.time()) + 2
+    with Host("--plugin", plugin("probe"), "--jwt-key", str(key), "--jwt-leeway", "0s", *kind_args(kind)) as host:
+        ws = connect("127.0.0.1", host.port, "/", headers=shows(exp=end))
+        ws.send_text("on error send failed")
+        ws.send_text(f"prolong {hs256(claims())}\nsend prolonged")
+        assert ws.recv_text() == "prolonged"
+        over(end + 1)
+        ws.send_text("prolong rubbish\nsend not undone")
+        assert ws.recv_text() == "failed"
+        ws.send_text("send here")
+        assert ws.recv_text() == "here"
+        ws.end()
+
+
+TOVA = """
+server {
+  ws {
+    on_message fn(ws, token) {
+      prolong(ws, token)
+      ws.send("prolonged")
+    }
+    on_error fn(ws, error) {
+      ws.send("failed")
+    }
+  }
+}
+"""
+
+
+def test_a_program_in_tova(tmp_path, key):
+    program = tmp_path / "prolong.tova"
+    program.write_text(TOVA)
+    end = int(time.time()) + 2
+    with Host(str(program), "--jwt-key", str(key), "--jwt-leeway", "0s") as host:
+        ws = connect("127.0.0.1", host.port, "/", headers=shows(exp=end))
+        ws.send_text(hs256(claims()))
+        assert ws.recv_text() == "prolonged"
+        over(end + 1)
+        ws.send_text("rubbish")
+        assert ws.recv_text() == "failed"
         ws.end()
 
 

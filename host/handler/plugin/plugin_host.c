@@ -252,6 +252,16 @@ static int plugin_host_close_room(tova_mount *m, const tova_among *among, uint16
 		commit_close_room(p->commit, &s, code, (struct span){reason, reason_len}));
 }
 
+static int plugin_host_prolong(tova_mount *m, tova_ws ws, const char *token, size_t token_len)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = plugin_host_check(p, true);
+	return refused != 0 ? refused
+			    : plugin_host_result_of(
+				      commit_prolong(p->commit, plugin_host_local_id(p, ws),
+						     (struct span){token, token_len}));
+}
+
 static int plugin_host_info(tova_mount *m, tova_ws ws, const char *info, size_t info_len,
 			    const char *user, size_t user_len)
 {
@@ -661,4 +671,5 @@ const tova_host plugin_host = {
 	.about = plugin_host_about,
 	.watch = plugin_host_watch,
 	.unwatch = plugin_host_unwatch,
+	.prolong = plugin_host_prolong,
 };

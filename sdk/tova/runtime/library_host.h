@@ -20,5 +20,6 @@ tova_payload host_payload(lua_State *L, int at, const char *who);
 int room_join(lua_State *L);
 int room_leave(lua_State *L);
 int room_leave_all(lua_State *L);
+int room_prolong(lua_State *L);
 
 #endif

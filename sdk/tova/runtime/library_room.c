@@ -157,6 +157,15 @@ int room_leave_all(lua_State *L)
 	return host_done(L, m->host->leave_all(m, ws), "leave_all");
 }
 
+int room_prolong(lua_State *L)
+{
+	size_t n;
+	tova_ws ws = value_connection(L, 1);
+	const char *token = argument_text(L, 2, &n, "prolong");
+	tova_mount *m = host_mount(L, "prolong");
+	return host_done(L, m->host->prolong(m, ws, token, n), "prolong");
+}
+
 /* --- whom something is for -------------------------------------------------------------------- */
 
 struct room_among {
@@ -345,6 +354,7 @@ static int room_unwatch(lua_State *L)
 const luaL_Reg library_room_functions[] = {{"join", room_join},
 					   {"leave", room_leave},
 					   {"leave_all", room_leave_all},
+					   {"prolong", room_prolong},
 					   {"broadcast", room_broadcast},
 					   {"broadcast_to", room_broadcast_to},
 					   {"close_room", room_close},

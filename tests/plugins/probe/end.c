@@ -22,6 +22,11 @@ static int end_close_of(struct probe_run *r, char *rest)
 	return end_close_with(r, ws, rest);
 }
 
+static int end_prolong(struct probe_run *r, char *rest)
+{
+	return tova_prolong(r->m, r->me, rest);
+}
+
 static int end_fail(struct probe_run *r, char *rest)
 {
 	size_t n = word_unescape(rest);
@@ -38,7 +43,6 @@ static int end_failcode(struct probe_run *r, char *rest)
 }
 
 const struct probe_command end_commands[] = {
-	{"close", end_close}, {"close_of", end_close_of},
-	{"fail", end_fail},   {"failcode", end_failcode},
-	{NULL, NULL},
+	{"close", end_close}, {"close_of", end_close_of}, {"prolong", end_prolong},
+	{"fail", end_fail},   {"failcode", end_failcode}, {NULL, NULL},
 };
