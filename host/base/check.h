@@ -71,6 +71,9 @@ enum check_magic {
 	CHECK_IO_THREADS = 0x10d5,
 	CHECK_CODEC_STREAM = 0xc0de,
 	CHECK_TLS_SERVER = 0x7155,
+	CHECK_CLUSTER = 0xc105,
+	CHECK_REDIS = 0x6ed1,
+	CHECK_REDIS_LINK = 0x6ed2,
 };
 
 #define CHECK_IS(thing, kind) CHECK((thing)->magic == (kind))

@@ -78,6 +78,8 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 	  "the way to the end") \
 	X(TRACE, "trace", 0, \
 	  "what becomes of events of sampled connections (`--trace-sample`), in `--trace-file`") \
+	X(CLUSTER, "cluster", 20, \
+	  "other hosts, and the engine between them") \
 	X(ACCESS, "access", 0, \
 	  "each connection when it is over, in the log of --access-log alone")
 

@@ -71,6 +71,18 @@ const char *commit_error_text(enum commit_error error)
 		return "its \"expires\" had passed before it came: nothing was done";
 	case COMMIT_E_SCOPE:
 		return "this token is not enough; expected one with the scope publish for messages, else admin";
+	case COMMIT_E_ELSEWHERE:
+		return "a command names a connection of another host of the cluster; those are reached through rooms only, as yet";
+	case COMMIT_E_CONDITION:
+		return "a join has conditions (max, users_max, first, replace), which are not judged over the hosts of a cluster yet";
+	case COMMIT_E_BIG:
+		return "a broadcast is longer than the 512 KiB that go from host to host of a cluster, or those of an event are more than 10,000, or 4 MiB";
+	case COMMIT_E_PUSH:
+		return "a push that compares (if_state) can not wait for the hosts of a cluster yet";
+	case COMMIT_E_ALONE:
+		return "a set_room: what is kept with a room is not shared by the hosts of a cluster yet";
+	case COMMIT_E_AWAY:
+		return "the cluster's engine is away, and as much waits for it as --hold-bytes allows";
 	default:
 		return "";
 	}

@@ -61,6 +61,13 @@ enum commit_error {
 	COMMIT_E_EXPIRED,
 	/* Of a push: whoever gave it may not do that. */
 	COMMIT_E_SCOPE,
+	/* In a cluster (gate.h): not done yet over several hosts, or not now. */
+	COMMIT_E_ELSEWHERE,
+	COMMIT_E_CONDITION,
+	COMMIT_E_BIG,
+	COMMIT_E_PUSH,
+	COMMIT_E_ALONE,
+	COMMIT_E_AWAY,
 };
 
 enum command_kind {

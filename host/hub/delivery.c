@@ -1,4 +1,5 @@
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "base/check.h"
 #include "hub/access.h"
@@ -170,6 +171,88 @@ static __attribute__((noinline)) bool delivery_measure(struct mount *m, struct h
 	return ok;
 }
 
+/* --- commits that wait for other hosts: gate.h ------------------------------------------------- */
+
+/* Is what is in m->commit to be parked? */
+static bool delivery_waits(struct mount *m, struct commit *c)
+{
+	const struct gate *gate = m->hub->gate;
+	if (c->error != COMMIT_OK)
+		return false;
+	enum gate_verdict verdict = gate->look(gate->ctx, m, c);
+	return verdict != GATE_REFUSE && (verdict == GATE_WAIT || m->parked.first != NULL);
+}
+
+/* Of a handler that has settled it at once: its lane is kept by a place that nothing overtakes. */
+static struct event_held *delivery_hold_place(struct mount *m, const struct hub_event *e)
+{
+	struct lane *lane = delivery_lane(m, e->session);
+	struct event_held *h = calloc(1, sizeof *h);
+	if (h == NULL)
+		return NULL;
+	h->magic = CHECK_EVENT;
+	h->size = sizeof *h;
+	h->parked = true;
+	h->lane = lane;
+	h->event.kind = e->kind;
+	h->event.session = e->session;
+	h->event.sequence = e->sequence;
+	budget_add_event(m->budget, h->size);
+	lane->waiting += (uint32_t)h->size;
+	lane_push_front(lane, h);
+	return h;
+}
+
+static void delivery_free_place(struct mount *m, struct event_held *h)
+{
+	struct lane *lane = h->lane;
+	CHECK(h->parked && delivery_pop(lane) == h);
+	budget_sub_event(m->budget, h->size);
+	event_held_free(&h);
+}
+
+/* Without memory the event fails. */
+static bool delivery_park(struct mount *m, const struct hub_event *e)
+{
+	struct event_held *h = NULL;
+	if (!delivery_waits(m, &m->commit))
+		return false;
+	if (e->kind == EVENT_TIMER)
+		m->commit.answers = NULL;
+	if (e->kind != EVENT_UPGRADE && (h = delivery_hold_place(m, e)) == NULL) {
+		commit_spoil(&m->commit, COMMIT_E_MEMORY);
+		return false;
+	}
+	if (gate_park(m, &m->commit, e->kind != EVENT_UPGRADE ? e : NULL, h))
+		return true;
+	if (h != NULL)
+		delivery_free_place(m, h);
+	commit_spoil(&m->commit, COMMIT_E_MEMORY);
+	return false;
+}
+
+/* The rest of delivery_handle for an event that is wanted, where there is a gate. */
+static __attribute__((noinline)) bool delivery_handle_gated(struct mount *m, struct hub_event *e,
+							    const struct event_held *held)
+{
+	struct span why = {0};
+	enum event_kind kind = e->kind;
+	bool looks = m->meters != NULL && delivery_looks(m, held);
+	uint64_t began = looks ? meters_micros() : 0;
+	bool ok = m->handler->ops->deliver(m->handler, e, &m->commit, &why) == HANDLER_DONE;
+	uint64_t ended = looks ? meters_micros() : 0;
+	bool parked = ok && delivery_park(m, e);
+	if (!parked)
+		ok = delivery_conclude_apart(m, e, ok, why);
+	if (looks)
+		meters_handled(m->meters, kind, held != NULL ? held->received : 0, began, ended);
+	if (kind == EVENT_CLOSE && !parked)
+		hub_session_over(e->session);
+	hub_end_victims(m->hub);
+	m->running = false;
+	return ok;
+}
+
 /* held: the event waited in it; NULL: it did not. */
 static bool delivery_handle(struct mount *m, struct hub_event *e, const struct event_held *held)
 {
@@ -184,6 +267,8 @@ static bool delivery_handle(struct mount *m, struct hub_event *e, const struct e
 		m->hub->loop->stats.events++;
 		if (__builtin_expect(m->hub->traces != NULL, 0))
 			trace_given(m, e, "plugin");
+		if (__builtin_expect(m->hub->gate != NULL, 0))
+			return delivery_handle_gated(m, e, held);
 		if (m->meters != NULL && delivery_looks(m, held)) {
 			ok = delivery_measure(m, e, held);
 		} else {
@@ -269,7 +354,7 @@ void delivery_follow(struct mount *m, struct event_held *h)
 	/* each of a sampled session is a span of its own, which a run has no place for */
 	if (ops->follow == NULL || lane->current != h || h->single ||
 	    (h->event.session != NULL && h->event.session->sampled) ||
-	    h->event.kind != EVENT_MESSAGE)
+	    h->event.kind != EVENT_MESSAGE || m->hub->gate != NULL)
 		return;
 	while ((next = lane_first(lane)) != NULL && next->event.kind == EVENT_MESSAGE &&
 	       !next->single) {
@@ -320,7 +405,10 @@ static void delivery_pump(struct mount *m, struct lane *lane)
 /* The next event of a lane; the one that comes behind all others is a session's close. */
 static void delivery_handle_next(struct mount *m, struct lane *lane)
 {
-	struct event_held *h = delivery_pop(lane);
+	struct event_held *h = lane_first(lane);
+	if (h != NULL && h->parked)
+		return;
+	h = delivery_pop(lane);
 	if (h == NULL) {
 		struct session *s = delivery_session_of(m, lane);
 		struct hub_event e = delivery_close_of(s);
@@ -376,10 +464,9 @@ static void delivery_again(struct mount *m, struct event_held *h)
 	delivery_run(m);
 }
 
-void delivery_settle(struct mount *m, struct event_held *h, enum handler_result result,
-		     struct span why)
+static void delivery_settle_now(struct mount *m, struct event_held *h, enum handler_result result,
+				struct span why)
 {
-	CHECK(h->magic == CHECK_EVENT && loop_is_own(m->hub->loop));
 	struct lane *lane = h->lane;
 	struct session *s = h->event.session;
 	bool last = h->event.kind == EVENT_CLOSE;
@@ -416,6 +503,20 @@ void delivery_settle(struct mount *m, struct event_held *h, enum handler_result 
 	if (s != NULL && !last && s->conn != NULL)
 		conn_cork(s->conn, lane->current != NULL);
 	delivery_run(m);
+}
+
+void delivery_settle(struct mount *m, struct event_held *h, enum handler_result result,
+		     struct span why)
+{
+	CHECK(h->magic == CHECK_EVENT && loop_is_own(m->hub->loop));
+	CHECK(h->lane != NULL && h->lane->current == h && !h->parked && !m->running);
+	if (m->hub->gate != NULL && result == HANDLER_DONE && delivery_waits(m, &m->commit)) {
+		h->parked = gate_park(m, &m->commit, &h->event, h);
+		if (h->parked)
+			return;
+		commit_spoil(&m->commit, COMMIT_E_MEMORY);
+	}
+	delivery_settle_now(m, h, result, why);
 }
 
 static bool delivery_submit_async(struct mount *m, struct session *s, const struct hub_event *e)
@@ -458,9 +559,31 @@ static uint64_t delivery_nobody(const struct mount *m)
 	return m->hub->loop->stats.gone + m->hub->loop->stats.unknown_rooms;
 }
 
+/* Of a push: it is answered at once, by what is known here. */
+static bool delivery_commit_later(struct mount *m)
+{
+	struct commit *c = &m->commit;
+	if (c->judged)
+		commit_spoil_at(c, COMMIT_E_PUSH, COMMIT_WHOLE);
+	else if (budget_refuses(m->budget))
+		commit_spoil_at(c, COMMIT_E_AWAY, COMMIT_WHOLE);
+	else if (room_limits_is_limited(&m->hub->room_limits))
+		room_limits_check(m, c);
+	if (c->error == COMMIT_OK) {
+		gate_count(m, c);
+		if (gate_park(m, c, NULL, NULL))
+			return true;
+		commit_spoil_at(c, COMMIT_E_MEMORY, COMMIT_WHOLE);
+	}
+	commit_drop(c);
+	return false;
+}
+
 bool delivery_commit(struct mount *m)
 {
 	uint64_t before = delivery_nobody(m);
+	if (m->hub->gate != NULL && delivery_waits(m, &m->commit))
+		return delivery_commit_later(m);
 	if (m->commit.error == COMMIT_OK && room_limits_is_limited(&m->hub->room_limits))
 		room_limits_check(m, &m->commit);
 	if (m->commit.judged)
@@ -486,12 +609,102 @@ bool delivery_commit(struct mount *m)
 	return true;
 }
 
-void delivery_commit_start(struct mount *m, struct commit *c)
+void delivery_apply(struct mount *m, struct commit *c)
 {
 	CHECK(!m->running && loop_is_own(m->hub->loop));
 	m->running = true;
 	apply_commit(m->hub, m, c);
 	hub_end_victims(m->hub);
 	m->running = false;
+	delivery_run(m);
+}
+
+void delivery_commit_start(struct mount *m, struct commit *c)
+{
+	if (m->hub->gate != NULL && delivery_waits(m, c) && gate_park(m, c, NULL, NULL))
+		return;
+	if (c->error == COMMIT_OK) {
+		delivery_apply(m, c);
+		return;
+	}
+	LOG(m->hub->log, LOG_ERROR, LOG_HANDLER, "what a handler commands at its start is not done",
+	    LOG_STR("mount", m->path), LOG_STR("error", commit_error_text(c->error)));
+	commit_drop(c);
+}
+
+/* --- the gate opens ---------------------------------------------------------------------------- */
+
+bool delivery_check_first(struct mount *m)
+{
+	struct gate_parked *p = m->parked.first;
+	struct commit own = m->commit;
+	if (p->checked)
+		return p->commit.error == COMMIT_OK;
+	p->checked = true;
+	m->commit = p->commit; /* where they look for whose it is */
+	if (room_limits_is_limited(&m->hub->room_limits))
+		room_limits_check(m, &m->commit);
+	if (m->commit.judged)
+		delivery_judge(m, &m->commit);
+	p->commit = m->commit;
+	m->commit = own;
+	return p->commit.error == COMMIT_OK;
+}
+
+/* A push, whose limits or conditions may not be what they were when it was answered. */
+static void delivery_release_push(struct mount *m)
+{
+	if (m->commit.error == COMMIT_OK && room_limits_is_limited(&m->hub->room_limits))
+		room_limits_check(m, &m->commit);
+	if (m->commit.error != COMMIT_OK) {
+		LOG(m->hub->log, LOG_WARN, LOG_HANDLER,
+		    "a push that waited for other hosts is dropped", LOG_STR("mount", m->path),
+		    LOG_STR("error", commit_error_text(m->commit.error)));
+		commit_drop(&m->commit);
+		return;
+	}
+	m->hub->loop->stats.commits++;
+	delivery_apply(m, &m->commit);
+}
+
+/* Of a handler that settles at once. */
+static void delivery_release_held(struct mount *m, struct gate_parked *p)
+{
+	struct event_held *h = p->held;
+	struct lane *lane = h->lane;
+	struct session *s = p->event.session;
+	CHECK(h->parked && lane_first(lane) == h && !m->running);
+	delivery_free_place(m, h);
+	m->running = true;
+	delivery_conclude_apart(m, &p->event, true, (struct span){0});
+	hub_end_victims(m->hub);
+	m->running = false;
+	if (p->event.kind == EVENT_CLOSE) {
+		hub_session_over(s);
+		return;
+	}
+	if (s != NULL && s->paused && lane->waiting <= HUB_LANE_MAX / 2)
+		hub_unpause(s);
+	if (lane_first(lane) != NULL || (s != NULL && s->ended))
+		delivery_make_ready(m, lane);
+}
+
+void delivery_release(struct mount *m)
+{
+	CHECK(!m->running && loop_is_own(m->hub->loop));
+	struct gate_parked *p = gate_take(m);
+	void (*run)(void *ctx, bool drop) = p->run;
+	p->run = NULL;
+	if (run != NULL) {
+		run(p->ctx, false);
+	} else if (p->held == NULL) {
+		delivery_release_push(m);
+	} else if (handler_is_async(m->handler)) {
+		p->held->parked = false;
+		delivery_settle_now(m, p->held, HANDLER_DONE, (struct span){0});
+	} else {
+		delivery_release_held(m, p);
+	}
+	gate_free(m, &p);
 	delivery_run(m);
 }

@@ -42,4 +42,12 @@ bool delivery_commit(struct mount *m);
 /* Between two events: the commit of a handler that has just started. */
 void delivery_commit_start(struct mount *m, struct commit *c);
 
+/* For who stands at the gate (gate.h). A commit of another host, between two events: it waits for
+ * nobody. */
+void delivery_apply(struct mount *m, struct commit *c);
+/* The first that is parked is checked as it will be when it is applied. False: it will fail. */
+bool delivery_check_first(struct mount *m);
+/* The first that is parked is applied, and its event settled; what waited behind that follows. */
+void delivery_release(struct mount *m);
+
 #endif

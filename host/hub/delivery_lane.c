@@ -79,9 +79,10 @@ bool delivery_wait(struct mount *m, struct session *s, const struct hub_event *e
 		lane_push_next(lane, h);
 	else
 		lane_push(lane, h);
-	if (!handler_is_async(m->handler))
+	bool async = handler_is_async(m->handler);
+	if (!async)
 		delivery_make_ready(m, lane);
-	else if (s != NULL && lane->waiting > HUB_LANE_MAX)
+	if (s != NULL && lane->waiting > HUB_LANE_MAX && (async || m->hub->gate != NULL))
 		hub_pause(s);
 	return true;
 }

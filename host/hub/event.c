@@ -157,7 +157,7 @@ static inline struct event_held *event_held_new(const struct hub_event *e, size_
 	h->size = size;
 	h->memory = NULL;
 	h->lane = NULL;
-	h->single = h->suspect = h->embedded = h->turn = h->again = false;
+	h->single = h->suspect = h->embedded = h->turn = h->again = h->parked = false;
 	h->conflicts = 0;
 	h->with = NULL;
 	h->number = h->since = 0;

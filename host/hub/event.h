@@ -195,6 +195,8 @@ struct event_held {
 	bool embedded : 1; /* in the memory of its session */
 	bool turn : 1;	   /* it may change a room's state now, see room_state.h */
 	bool again : 1;	   /* its commit was undone, and it is given once more */
+	/* it was handled, and its commit is parked (gate.h); it holds the place of its lane */
+	bool parked : 1;
 	_Alignas(struct event_request) char bytes[]; /* the facts of a request lie in front */
 };
 TAILQ_HEAD(event_queue, event_held);

@@ -233,6 +233,8 @@ void hub_drop_sessions(struct hub *hub)
 	struct session *s;
 	struct event_held *h;
 	uint32_t cursor = 0;
+	for (struct mount *m = hub->mounts; m != NULL; m = m->next)
+		gate_drop_all(m);
 	while ((s = slotmap_next(&hub->sessions, &cursor)) != NULL) {
 		if (!s->ended)
 			hub_end_session(s, CLOSE_GOING_AWAY, (struct span){0});

@@ -85,6 +85,7 @@ struct hub {
 	struct timers timers;	    /* of all mounts and sessions */
 	struct log *access_log;	    /* NULL: none */
 	struct traces *traces;	    /* see trace.h; NULL: nobody looks */
+	const struct gate *gate;    /* see gate.h; NULL: there is this host only */
 	struct conn_ops *conn_ops;  /* of the hub's conns; NULL: nothing can be traced */
 	uint64_t started_ms;
 	struct budgets budgets;	    /* of the mounts: what they may hold */

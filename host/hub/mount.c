@@ -48,6 +48,7 @@ void mount_free(struct mount **m_p)
 		event_held_free(&h);
 	event_free_all(&m->lane.current);
 	timer_free_all(&m->timers);
+	gate_drop_all(m);
 	commit_drop(&m->commit);
 	commit_free(&m->commit);
 	room_table_free(&m->rooms);

@@ -3,6 +3,7 @@
 #ifndef TOVA_HUB_MOUNT_H
 #define TOVA_HUB_MOUNT_H
 
+#include "hub/gate.h"
 #include "hub/handler.h"
 #include "hub/history.h"
 #include "hub/meters.h"
@@ -52,6 +53,7 @@ struct mount {
 	struct lane lane; /* the mount's own events */
 	struct lane *ready_first, *ready_last;
 	struct commit commit; /* of the event being handled */
+	struct gate_queue parked; /* commits that wait for other hosts: gate.h */
 	/* whose commit is being judged; NULL: of none that can be given again */
 	struct event_held *settling;
 	uint8_t slow;	      /* enum slow_policy */

@@ -3,6 +3,7 @@
 
 #include "handler/plugin/plugin_instance.h"
 #include "hub/delivery.h"
+#include "ws/request.h"
 
 /* --- one callback ----------------------------------------------------------------------------- */
 
@@ -84,6 +85,22 @@ static int plugin_on_request(struct plugin *p, const struct hub_event *e)
 						&request.request);
 	plugin_request_free(&request);
 	return result;
+}
+
+/* One that waited: its head is read again. */
+static __attribute__((noinline)) int plugin_on_request_again(struct plugin *p,
+							     const struct hub_event *e)
+{
+	struct request again;
+	struct event_request facts = *e->request;
+	struct hub_event whole = *e;
+	if (!request_parse_kept(&again, facts.head)) {
+		static const char text[] = "its request can not be read again";
+		return plugin_host.fail(&p->now->api, text, sizeof text - 1);
+	}
+	facts.request = &again;
+	whole.request = &facts;
+	return plugin_on_request(p, &whole);
 }
 
 static int plugin_on_message(struct plugin *p, const struct hub_event *e)
@@ -177,7 +194,8 @@ static __attribute__((noinline)) int plugin_call(struct plugin *p, const struct 
 	case EVENT_UPGRADE:
 	case EVENT_OPEN:
 	case EVENT_BACK:
-		return plugin_on_request(p, e);
+		return e->request->request != NULL ? plugin_on_request(p, e)
+						   : plugin_on_request_again(p, e);
 	case EVENT_CLOSE:
 		return plugin_on_close(p, e);
 	case EVENT_ERROR:

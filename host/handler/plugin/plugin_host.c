@@ -27,6 +27,7 @@ static int plugin_host_result_of(enum commit_error error)
 	case COMMIT_E_ROOM_STATE_BYTES:
 	case COMMIT_E_ROOM_STATE_SIZE:
 	case COMMIT_E_WATCHES:
+	case COMMIT_E_BIG:
 		return TOVA_E_LIMIT;
 	case COMMIT_E_ARG:
 	case COMMIT_E_DELAY:
@@ -37,6 +38,9 @@ static int plugin_host_result_of(enum commit_error error)
 	case COMMIT_E_GRACE:
 	case COMMIT_E_EXPIRED:
 	case COMMIT_E_SCOPE:
+	case COMMIT_E_ELSEWHERE:
+	case COMMIT_E_CONDITION:
+	case COMMIT_E_PUSH:
 		return TOVA_E_ARG;
 	case COMMIT_E_FULL:
 	case COMMIT_E_FIRST:
@@ -47,6 +51,8 @@ static int plugin_host_result_of(enum commit_error error)
 	case COMMIT_E_ROOM_STATE_TRIES:
 	case COMMIT_E_TOKEN:
 	case COMMIT_E_NO_TOKENS:
+	case COMMIT_E_AWAY:
+	case COMMIT_E_ALONE:
 		return TOVA_E_STATE;
 	case COMMIT_E_MEMORY:
 		return TOVA_E_MEMORY;
@@ -67,7 +73,11 @@ static int plugin_host_check(const struct plugin *p, bool commands)
 /* An id of another host names nobody here. */
 static uint64_t plugin_host_local_id(const struct plugin *p, tova_ws ws)
 {
-	return ws.hi == p->base.mount->hub->host_id ? ws.lo : 0;
+	const struct hub *hub = p->base.mount->hub;
+	if (__builtin_expect(ws.hi == hub->host_id, 1))
+		return ws.lo;
+	gate_name(hub, p->commit, ws.hi);
+	return 0;
 }
 
 /* Takes the result of adding the message; the key of one that was added is added, too. */

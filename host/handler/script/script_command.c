@@ -168,6 +168,8 @@ static const char *script_command_add_send(struct script *x, struct commit *c, s
 	if (why == NULL)
 		why = script_command_data(x, rest, &data);
 	if (why == NULL)
+		gate_name(script_mount(x)->hub, c, id.host);
+	if (why == NULL)
 		commit_send(c, id.host == script_mount(x)->hub->host_id ? id.local : 0, data.binary,
 			    data.bytes.p, data.bytes.n);
 	return why;

@@ -42,6 +42,8 @@ static const char *script_option_except(const struct script *x, struct span valu
 	struct session_id id;
 	if (!session_id_parse(value, &id))
 		return "exclude=CONN names no connection; exclude_room=ROOM is for a room's members";
+	if (gate_is_elsewhere(script_mount(x)->hub, id.host))
+		return commit_error_text(COMMIT_E_ELSEWHERE);
 	return selection_add_except(s, id.host == script_mount(x)->hub->host_id ? id.local : 0)
 		       ? NULL
 		       : "more than 256 connections are left out";

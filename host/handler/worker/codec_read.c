@@ -252,7 +252,10 @@ static uint64_t codec_read_local_id(const struct use *u, struct json_string *tex
 		commit_spoil(u->commit, wrong);
 		return 0;
 	}
-	return id.host == u->hub->host_id ? id.local : 0;
+	if (id.host == u->hub->host_id)
+		return id.local;
+	gate_name(u->hub, u->commit, id.host);
+	return 0;
 }
 
 /* The connection that is named, or the event's own. */

@@ -340,6 +340,73 @@ static bool link_may_answer(struct worker *w)
 	return w->pipe != NULL;
 }
 
+/* A question that waits for commits that were before it: see hub/gate.h. */
+struct link_question {
+	struct pool *pool;
+	char link_id[SESSION_ID_TEXT];
+	struct codec_item item;
+	char text[]; /* of its strings */
+};
+
+static void link_keep_text(struct json_string *s, char **at)
+{
+	struct span text = s->p != NULL ? codec_text(s) : (struct span){0};
+	if (text.p == NULL)
+		return;
+	s->p = text.n > 0 ? memcpy(*at, text.p, text.n) : *at;
+	*at += text.n;
+}
+
+static struct link_question *link_question_new(struct worker *w, struct codec_item *item)
+{
+	struct json_string *texts[] = {&item->what, &item->room, &item->conn, &item->after,
+				       &item->user};
+	size_t n = 0;
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+		n += texts[i]->n;
+	struct link_question *q = malloc(sizeof *q + n + 1);
+	if (q == NULL)
+		return NULL;
+	char *at = q->text;
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+		link_keep_text(texts[i], &at);
+	q->pool = w->pool;
+	memcpy(q->link_id, w->link_id, sizeof q->link_id);
+	q->item = *item;
+	return q;
+}
+
+/* Its worker may have gone. */
+static void link_on_question(void *ctx, bool drop)
+{
+	struct link_question *q = ctx;
+	struct worker *w = NULL;
+	if (!drop)
+		TAILQ_FOREACH (w, &q->pool->workers, link)
+			if (w->pipe != NULL && strcmp(w->link_id, q->link_id) == 0)
+				break;
+	if (w != NULL && link_may_answer(w)) {
+		size_t before = codec_size(&w->out);
+		query_answer(&w->out, q->pool->base.mount, &q->item);
+		w->answers += codec_size(&w->out) - before;
+		link_flush(w);
+	}
+	free(q);
+}
+
+/* True: it is answered later. */
+static bool link_answer_later(struct worker *w, struct codec_item *item)
+{
+	struct mount *m = w->pool->base.mount;
+	struct link_question *q = m->parked.first != NULL ? link_question_new(w, item) : NULL;
+	if (q == NULL)
+		return false;
+	bool later = gate_later(m, link_on_question, q);
+	if (!later)
+		free(q);
+	return later;
+}
+
 static void link_answer(struct worker *w, struct codec_item *item)
 {
 	struct pool *p = w->pool;
@@ -350,7 +417,7 @@ static void link_answer(struct worker *w, struct codec_item *item)
 	item->only_publishes = !w->admin;
 	if (item->type == CODEC_PUSH)
 		query_push(&w->out, p->base.mount, p->shared.sources, &p->batch, item);
-	else
+	else if (!link_answer_later(w, item))
 		query_answer(&w->out, p->base.mount, item);
 	w->answers += codec_size(&w->out) - before;
 }
