@@ -13,12 +13,12 @@ endif
 PYTHON  ?= /usr/bin/python3
 VERSION := 0.2.0
 
-PKGS_BUILD := gcc libc6-dev make pkg-config libevent-dev libjansson-dev libconfig-dev libssl-dev liburing-dev zlib1g-dev libsystemd-dev libnng-dev libcurl4-openssl-dev liblua5.4-dev
-PKGS_TEST  := $(PKGS_BUILD) g++ clang libclang-rt-14-dev check valgrind openssl python3 python3-pytest python3-pytest-xdist python3-jsonschema prometheus python3-selenium chromium chromium-driver php-cli ruby nng-utils websocketd nodejs nginx-light haproxy gdb systemd
+PKGS_BUILD := gcc libc6-dev make pkg-config libevent-dev libjansson-dev libconfig-dev libssl-dev liburing-dev zlib1g-dev libsystemd-dev libnng-dev libcurl4-openssl-dev liblua5.4-dev libhiredis-dev
+PKGS_TEST  := $(PKGS_BUILD) g++ clang libclang-rt-14-dev check valgrind openssl python3 python3-pytest python3-pytest-xdist python3-jsonschema prometheus python3-selenium chromium chromium-driver php-cli ruby nng-utils websocketd nodejs nginx-light haproxy gdb systemd redis-server
 
 LIBS_PC := libevent_core jansson libconfig libssl libcrypto liburing zlib libsystemd
 CFLAGS_PC := $(shell pkg-config --cflags $(LIBS_PC) 2>/dev/null)
-LIBS      := $(shell pkg-config --libs $(LIBS_PC) 2>/dev/null) -ldl -lpthread -lm
+LIBS      := $(shell pkg-config --libs $(LIBS_PC) hiredis 2>/dev/null) -ldl -lpthread -lm
 
 # Where `make run` listens.
 LISTEN ?= 127.0.0.1:8080

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "cluster/cluster.h"
 #include "common/crash.h"
 #include "handler/plugin/plugin.h"
 #include "handler/worker/worker.h"
@@ -334,6 +335,7 @@ static bool server_start_control(struct server *s)
 	const struct control_actions actions = {.reload = server_on_control_reload,
 						.reloads = &s->reloads,
 						.drain = server_on_drain,
+						.cluster = s->cluster,
 						.admin_url = server_admin_url,
 						.ctx = s};
 	char why[SERVER_WHY_MAX];
@@ -379,7 +381,7 @@ static bool server_check_settings(struct server *s)
 			"tova-host: nothing to serve: give a handler (--plugin FILE.so, --worker COMMAND, ...), --static DIR or both; see --help\n");
 		return false;
 	}
-	if (!server_check_user(s))
+	if (!server_check_user(s) || !server_check_cluster(s))
 		return false;
 	if (set->control_group != NULL &&
 	    !privileges_group_find(set->control_group, &s->control_group))
@@ -414,6 +416,7 @@ static void server_end(struct server *s)
 		hub_drop_sessions(&s->hub);
 		io_threads_stop(&s->io_threads);
 		io_threads_free(&s->io_threads);
+		cluster_free(&s->cluster);
 		s->conns.freed = NULL;
 		conns_free(&s->conns);
 		server_end_api(s);
@@ -464,6 +467,7 @@ static bool server_start(struct server *s)
 	return activation_begin(&s->activation) && server_start_log(s) && server_start_parts(s) &&
 	       server_start_access(s) && server_start_gate(s) && server_start_tls(s) &&
 	       server_start_signals(s) && server_start_workers(s) && server_make_mounts(s) &&
+	       server_start_cluster(s) &&
 	       (!drops || (server_start_doors(s) && server_drop(s))) && server_start_mounts(s) &&
 	       (drops || server_start_doors(s)) && server_start_threads(s);
 }

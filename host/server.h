@@ -58,6 +58,7 @@ struct server {
 	struct api api;
 	struct server_door doors[SETTINGS_DOORS]; /* without that for clients */
 	struct reloads reloads;
+	struct cluster *cluster; /* NULL: there is this host only */
 	struct control *control;
 	char control_path[128];
 	struct server_lost {
@@ -143,6 +144,16 @@ void server_reload_workers(struct server *s, struct mount *m, const struct setti
 			   bool anew, struct reload *r);
 void server_reload_script(struct server *s, struct mount *m, const struct settings_mount *set,
 			  struct reload *r);
+
+/* cluster.c */
+/* What is wrong with --cluster and what belongs to it is said. */
+bool server_check_cluster(const struct server *s);
+#define SERVER_NO_HISTORY                                                                          \
+	"rooms of a cluster remember nothing yet: give either --cluster or --history"
+/* Do rooms of any mount remember something? */
+bool server_has_history(const struct settings *set);
+/* The mounts are made, and not started yet. */
+bool server_start_cluster(struct server *s);
 
 /* check.c: --check. Says everything that is wrong. */
 bool server_check(struct server *s);

@@ -135,6 +135,7 @@ bool server_start_api(struct server *s)
 	if (s->hub.measures)
 		loop_lag_start(&s->api.lag, s->loop);
 	s->api.clients = &s->listeners;
+	s->api.cluster = s->cluster;
 	return server_let_page_in(s);
 }
 

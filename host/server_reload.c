@@ -313,7 +313,10 @@ void server_reload(struct server *s, struct reload *told)
 	enum settings_status status = settings_read(&new, &source);
 	if (source.err != NULL)
 		fclose(source.err);
-	if (status == SETTINGS_OK)
+	if (status == SETTINGS_OK && s->cluster != NULL && server_has_history(&new)) {
+		settings_free(&new);
+		server_reload_refuse(s, told, SPAN("--history: " SERVER_NO_HISTORY));
+	} else if (status == SETTINGS_OK)
 		server_reload_apply(s, &new, told);
 	else
 		server_reload_refuse(s, told, (struct span){said, n > 0 ? n - 1 : 0});

@@ -40,6 +40,7 @@ struct api {
 	struct visitors visitors;	   /* who look at the page without a token */
 	const struct listeners *clients; /* where those connect */
 	const struct settings *settings; /* in effect */
+	const struct cluster *cluster;	 /* NULL: there is this host only */
 	struct api_manage_actions manage;
 	const struct trace_sampler *sampler; /* what is kept of traces */
 	LIST_HEAD(, api_late) lates; /* see api_late.h */

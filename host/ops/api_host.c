@@ -8,6 +8,7 @@
 #include "handler/worker/worker.h"
 #include "ops/api_list.h"
 #include "ops/api_params.h"
+#include "ops/cluster_report.h"
 #include "ops/named_mount.h"
 #include "settings/settings_layer.h"
 
@@ -81,6 +82,21 @@ void api_host_stats(struct api_call *call)
 		return;
 	struct codec_out *o = api_call_out(call);
 	query_stats(o, call->api->hub);
+	if (!codec_failed(o))
+		o->text.p[0] = '{'; /* for a comma, as of a member behind others */
+	codec_raw(o, "}", 1);
+	api_call_answer(call, 200, (struct span){NULL, 0});
+}
+
+/* --- the cluster ------------------------------------------------------------------------------ */
+
+void api_host_cluster(struct api_call *call)
+{
+	struct api_params p;
+	if (!api_params_read(call, &p))
+		return;
+	struct codec_out *o = api_call_out(call);
+	cluster_report(call->api->cluster, o);
 	if (!codec_failed(o))
 		o->text.p[0] = '{'; /* for a comma, as of a member behind others */
 	codec_raw(o, "}", 1);

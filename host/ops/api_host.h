@@ -12,5 +12,7 @@ void api_host_settings(struct api_call *call);
 
 /* The host's counters. */
 void api_host_stats(struct api_call *call);
+/* The other hosts, and the engine between them. */
+void api_host_cluster(struct api_call *call);
 
 #endif

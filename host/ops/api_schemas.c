@@ -149,6 +149,15 @@ const struct api_schema api_schemas[] = {
 		"},'names':" LIST(TEXT))},
 	{"Settings", OBJECT("'settings'", "'settings':" LIST(REF("Setting")))},
 	{"Stats", OBJECT("'stats'", "'stats':{'type':'object','additionalProperties':" NUMBER "}")},
+	{"Cluster",
+	 OBJECT("'enabled'",
+		"'enabled':" FLAG ",'id':" TEXT ",'prefix':" TEXT ",'engine':" TEXT ",'up':" FLAG
+		",'why':" TEXT ",'away_ms':" NUMBER ",'away':{'enum':['hold','local']},'lag_us':" NUMBER
+		",'waiting':" NUMBER ",'channels':" NUMBER ",'unconfirmed':" NUMBER ",'hosts':" NUMBER
+		",'counts':{'type':'object','additionalProperties':" NUMBER "},'others':" LIST(OBJECT(
+			"'id','run','machine','version','silent_ms','refused'",
+			"'id':" TEXT ",'run':" TEXT ",'machine':" TEXT ",'version':" TEXT
+			",'silent_ms':" NUMBER ",'refused':" FLAG)))},
 	/* connections and rooms */
 	{"Connection", OBJECT(OF_CONNECTION_NAMES, OF_CONNECTION)},
 	{"Connections", PAGE("connections", "Connection")},

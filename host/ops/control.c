@@ -10,6 +10,7 @@
 #include "hub/slow_consumer.h"
 #include "handler/worker/sp.h"
 #include "ops/connection.h"
+#include "ops/cluster_report.h"
 #include "ops/control_trace.h"
 #include "ops/named_mount.h"
 #include "ops/replay.h"
@@ -196,7 +197,8 @@ static bool control_query_of_host(struct control *c, struct codec_item *item,
 	char why[NAMED_MOUNT_WHY_MAX];
 	const struct mount *m = item->mount.p != NULL ? named : NULL;
 	static const char *const words[] = {"mounts",	 "workers",	     "all_connections",
-					    "all_rooms", "slow_connections", "stats"};
+					    "all_rooms", "slow_connections", "stats",
+					    "cluster"};
 	size_t i = 0;
 	while (i < sizeof words / sizeof *words && !json_is(&item->what, words[i]))
 		i++;
@@ -218,7 +220,10 @@ static bool control_query_of_host(struct control *c, struct codec_item *item,
 		control_slow_connections(c, m);
 	else if (item->mount.p != NULL)
 		codec_member_text(&c->out, "error",
-				  SPAN("stats are of the whole host: without -m"));
+				  i == 5 ? SPAN("stats are of the whole host: without -m")
+					 : SPAN("the cluster is of the whole host: without -m"));
+	else if (i == 6)
+		cluster_report(c->actions.cluster, &c->out);
 	else
 		query_stats(&c->out, c->hub); /* there may be no mount at all */
 	codec_object_end(&c->out);

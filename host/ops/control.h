@@ -15,6 +15,7 @@ struct control_actions {
 	void (*reload)(void *ctx); /* for whom does not wait for what becomes of it */
 	struct reloads *reloads;   /* for who does */
 	void (*drain)(void *ctx);
+	const struct cluster *cluster; /* NULL: there is this host only */
 	/* A URL of the admin page; false: there is none. */
 	bool (*admin_url)(void *ctx, char *url_r, size_t cap);
 	void *ctx;

@@ -8,6 +8,7 @@
 #include "base/resident.h"
 #include "handler/worker/worker.h"
 #include "ops/api_list.h"
+#include "cluster/cluster.h"
 #include "ops/metrics_text.h"
 
 /* What of histograms is written: up to half a minute, and up to 16 million. */
@@ -160,6 +161,33 @@ static void metrics_put_process(struct metrics *l, struct codec_out *o)
 
 /* --- of a mount ------------------------------------------------------------------------------- */
 
+static void metrics_put_cluster(struct metrics *l, struct codec_out *o)
+{
+	struct cluster_seen seen;
+	if (l->api->cluster == NULL)
+		return;
+	cluster_look(l->api->cluster, &seen);
+	const struct {
+		const char *name, *text;
+		uint64_t value;
+	} gauges[] = {{"cluster_up", "1: the engine between the hosts can be used", seen.up},
+		      {"cluster_hosts", "hosts that are there, this one among them", seen.hosts},
+		      {"cluster_waiting", "commits that wait for the engine", seen.parked},
+		      {"cluster_channels", "channels that are subscribed to", seen.channels}};
+	for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++) {
+		metrics_text_head(o, gauges[i].name, "gauge", gauges[i].text);
+		metrics_text_value(o, gauges[i].name, &metrics_no_labels, gauges[i].value);
+	}
+	metrics_text_head(o, "cluster_lag_seconds", "gauge",
+			  "time until what was published last came back");
+	metrics_text_line(o, "tova_cluster_lag_seconds %.6f\n", (double)seen.lag_us / METRICS_SECONDS);
+#define METRICS_CLUSTER(field, name, text) \
+	metrics_text_head(o, "cluster_" #name "_total", "counter", text); \
+	metrics_text_value(o, "cluster_" #name "_total", &metrics_no_labels, seen.counts.field);
+	CLUSTER_COUNTS(METRICS_CLUSTER)
+#undef METRICS_CLUSTER
+}
+
 static struct metrics_text_labels metrics_of(const struct mount *m)
 {
 	return (struct metrics_text_labels){.name = "mount", .value = m->path};
@@ -272,6 +300,7 @@ static const struct {
 	{.put = metrics_put_turns},
 	{.put = metrics_put_lag},
 	{.put = metrics_put_process},
+	{.put = metrics_put_cluster},
 	{"connections", "gauge", "connections of a mount, with those that are away",
 	 metrics_put_connections, NULL},
 	{"rooms", "gauge", "rooms of a mount with a member", metrics_put_rooms, NULL},

@@ -379,6 +379,24 @@ enum option_when {
 	  NULL, \
 	  "most connections at --api, and as many at --admin, which are not counted in " \
 	  "--max-connections; beyond it the one that has waited longest for a request gives way") \
+	X(cluster, PATHS, "cluster", 0, "URL", OPERATING, RESTART, 0, 0, NULL, NULL, \
+	  "share rooms with the other hosts at this Redis server (experimental, see " \
+	  "host/cluster/README.md): redis://[USER@]HOST[:PORT][/DB] or " \
+	  "unix://[USER@]/PATH[?db=DB]") \
+	X(cluster_id, TEXT, "cluster-id", 0, "NAME", OPERATING, RESTART, 0, 0, NULL, NULL, \
+	  "name of this host among them, which no other has; without it: a random one") \
+	X(cluster_prefix, TEXT, "cluster-prefix", 0, "TEXT", OPERATING, RESTART, 0, 0, NULL, NULL, \
+	  "what the names of channels and keys there begin with (without it: tova:); hosts with " \
+	  "another are another cluster") \
+	X(cluster_password, PATH, "cluster-password", 0, "FILE", OPERATING, RESTART, 0, 0, NULL, \
+	  NULL, \
+	  "the password for it is in this file, of which a line end at the end is none") \
+	X(cluster_optional, FLAG, "cluster-optional", 0, NULL, OPERATING, RESTART, 0, 0, NULL, \
+	  NULL, "start though it can not be reached") \
+	X(cluster_away, ENUM, "cluster-away", 0, "HOW", OPERATING, RESTART, 0, 0, "hold", \
+	  "hold|local", \
+	  "while it can not be reached events that broadcast are held, as when no worker is " \
+	  "ready, or each host serves its own clients alone") \
 	X(health, PATH, "health", 0, "PATH", OPERATING, HUP, 0, 0, NULL, NULL, \
 	  "answer plain requests for exactly this path at --listen with 200 if the host would " \
 	  "take a client, else 503, and the reasons; for load balancers") \

@@ -454,6 +454,7 @@ static const struct command {
 	{"workers", "", "the worker processes and what they are at", 0, 0, false, command_query},
 	{"mounts", "", "the mounts and their handlers", 0, 0, false, command_query},
 	{"stats", "", "counters of the host", 0, 0, false, command_query},
+	{"cluster", "", "the other hosts, and the engine between them", 0, 0, false, command_query},
 	{"top", "[SECONDS [TIMES]]", "what the host does each second, shown again and again", 0, 2,
 	 false, command_top},
 	{"trace", "[CONN]", "what happens to the events of a connection, a --user or a --mount", 0,

@@ -168,6 +168,7 @@ static const struct rest_query {
 	{"mounts", "mounts", "mounts"},
 	{"dead_letters", "dead_letters", NULL},
 	{"stats", "stats", NULL},
+	{"cluster", "cluster", NULL},
 };
 #define REST_QUERIES (sizeof rest_queries / sizeof *rest_queries)
 

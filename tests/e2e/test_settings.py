@@ -293,6 +293,9 @@ WRONG = {
     "jwt-key": [("", []), (NONE, []), ("/none=x", []), ("/dev/null", [])], "jwt-from": [("", ["--jwt-key", "{secret}"]), ("a,,b", ["--jwt-key", "{secret}"]), ("zzz", ["--jwt-key", "{secret}"]), ("header", [])],
     "jwt-audience": [("a", []), ("", ["--jwt-key", "{secret}"]), ("a,", ["--jwt-key", "{secret}"])],
     "jwt-issuer": [("a", []), ("", ["--jwt-key", "{secret}"]), (",a", ["--jwt-key", "{secret}"])], "user": [("nobody-of-that-name", []), ("", [])], "group": [("x", []), ("", [])],
+    "cluster": [("", []), ("x", []), ("http://a", []), ("redis://h:0", []), ("unix://x", [])],
+    "cluster-id": [("x", []), ("a b", ["--cluster", "redis://h"])], "cluster-prefix": [("x", []), ("a b", ["--cluster", "redis://h"])],
+    "cluster-password": [("", []), (NONE, []), (NONE, ["--cluster", "redis://h"]), ("/dev/null", ["--cluster", "redis://h"])],
     "rate-limit": [("", []), ("x", []), ("5/1s,dorp", []), ("0/1s", []), ("/none=5/1s", [])], "slow-policy": [("zzz", []), ("/none=close", [])], "hold-bytes": [("x", []), ("1", []), ("/none=1m", [])],
 }
 

@@ -470,3 +470,25 @@ save("tova_v1", "twice", b"\1sec-websocket-protocol: a,tova.v1\r\nX: y\r\nSec-We
 for name, text in {"got": b'{"got":12}', "both": b'{"ping":1,"got":3}', "bye": b'{"bye":1}', "token": b'{"token":"a\\u0041.b"}', "negative": b'{"got":-1}',
                    "unknown": b'{"x":[1,{"y":null}]}', "list": b"[]", "half": b'{"got":', "behind": b'{"got":1} x'}.items():
     save("tova_v1", "said-" + name, b"\0" + text)
+
+# The cluster: what a Redis server says behind a byte for the size of pieces, a URL behind a u; what hosts publish.
+for name, text in {"ok": b"+OK\r\n:1\r\n", "message": b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$3\r\na\r\n\r\n", "nil": b"$-1\r\n*-1\r\n*0\r\n$0\r\n\r\n",
+                   "error": b"-OOM command not allowed\r\n", "nested": b"*1\r\n" * 9 + b":1\r\n", "long": b"*99999999\r\n", "negative": b"$-2\r\n"}.items():
+    save("resp", name, b"\3" + text)
+for name, text in {"url": b"redis://me@[::1]:6379/3", "unix": b"unix://me@/run/redis.sock?db=1", "bad": b"redis://a:b@c"}.items():
+    save("resp", name, b"u" + text)
+
+
+def published(kind, rest, flags=0):
+    return b"tv" + struct.pack(">BBBQQQQ", 1, kind, flags, 7, 1, 2, 0) + rest
+
+
+def names(*all):
+    return struct.pack(">H", len(all)) + b"".join(bytes([len(n)]) + n for n in all)
+
+
+AMONG = b"\0" + names(b"a", b"b") + names(b"u") + names()
+for name, data in {"room": published(1, b"hi"), "binary": published(2, b"\0\xff", 3), "among": published(3, struct.pack(">I", len(AMONG)) + AMONG + b"x"),
+                   "close": published(4, struct.pack(">I", len(AMONG)) + AMONG + b"\x0f\xa1over"), "mark": published(5, struct.pack(">Q", 9)),
+                   "host": published(6, b"\1a\0030.2\1m\0\3fit\0\1\0\1c" + struct.pack(">QQ", 1, 5)), "none": b"tv\1\0"}.items():
+    save("envelope", name, data)

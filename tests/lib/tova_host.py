@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import select
 import shutil
 import signal
@@ -26,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = (ROOT / os.environ.get("TOVA_BUILD", "build")).resolve()
 
 # Everything a test waits for has this long; it is generous because a loaded machine or a sanitizer only makes a passing test slow.
-# Options for every host, so that a suite can be run in another way.
+# Options for every host, so that a suite can be run in another way; {unique} in one is another word for each start.
 OPTIONS = os.environ.get("TOVA_HOST_OPTIONS", "").split()
 PATIENCE = float(os.environ.get("TOVA_PATIENCE", "30"))
 # What the children of a tested host need of its environment: where the libraries are, and how sanitizers are to report.
@@ -184,7 +185,7 @@ class Host:
         env = {**os.environ, "XDG_RUNTIME_DIR": self._runtime, **self.extra_env}
         try:
             self.process = subprocess.Popen(
-                command + OPTIONS + self.args, cwd=self.cwd, env=env, preexec_fn=self.limits,
+                command + [o.replace("{unique}", secrets.token_hex(8)) for o in OPTIONS] + self.args, cwd=self.cwd, env=env, preexec_fn=self.limits,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pipesize=PIPE)
         except Exception:
             shutil.rmtree(self._runtime, ignore_errors=True)
