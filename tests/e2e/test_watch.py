@@ -1,6 +1,7 @@
 """Watched rooms: handlers are told who comes and who goes, each user once. The test is the worker (raw_worker.py), or asks a plugin."""
 import pytest
 
+from api import Api
 from hub import Hub, opened
 from tova_host import BUILD, IMPATIENT, PATIENCE, Host, wait_until
 from tova_v1 import Client
@@ -308,3 +309,25 @@ def test_a_plugin_and_a_reload(how, tmp_path):
         ann.send_text("leave")
         ann.send_text("end")
         assert ann.recv_text() == "end"
+
+
+# --- over HTTP
+
+
+def test_over_http(tmp_path):
+    """A watch is for handlers, who are told; a list of commands may have one."""
+    with Hub(tmp_path, "--api", "127.0.0.1:0") as hub, hub.worker(events=EVENTS) as worker, Api(hub.host) as api:
+        ws, conn = opened(hub, worker)
+        assert api.post("commands", commands=[watch(), user(conn, "ann"), join(conn)])[0] == 200
+        told(worker, "join", "ann", 1)
+        for bad, why in (({"c": "watch"}, "lacks \"room\""), ({"c": "unwatch"}, "lacks \"room\""), ({**join(conn), "grace": 5}, "grace is of a watch"),
+                         (watch(grace="5"), "grace"), ({"c": "wacht", "room": "r"}, "watch or unwatch")):
+            status, said = api.post("commands", commands=[bad])
+            assert status == 400 and why in said["error"], said
+        ws.close(1001)
+        worker.ack(worker.expect("close"))
+        assert worker.ask("users", room="r")["users"] == [{"user": "ann", "connections": 0}]
+        assert api.post("commands", commands=[{"c": "unwatch", "room": "r", "if_empty": True}])[0] == 200
+        assert hub.stat("watches") == 1  # he is waited for
+        assert api.post("commands", commands=[{"c": "unwatch", "room": "r"}])[0] == 200
+        assert worker.ask("users", room="r")["users"] == [] and hub.stat("watches") == 0
