@@ -1,7 +1,6 @@
 #include "auth/token.h"
 
 #include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/base64url.h"

@@ -1,7 +1,6 @@
 #include "hub/resume.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #include "auth/token.h"
 #include "base/check.h"

@@ -1,7 +1,5 @@
 #include "ops/api_manage.h"
 
-#include <stdio.h>
-
 #include "ops/api_late.h"
 #include "ops/api_params.h"
 #include "ops/named_mount.h"

@@ -1,5 +1,4 @@
 /* Where a process is that crashes: in which plugin, and which of its callbacks. */
-#include <stdio.h>
 
 #include "handler/plugin/plugin_instance.h"
 

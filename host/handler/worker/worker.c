@@ -1,7 +1,6 @@
 #include "handler/worker/worker.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/check.h"
 #include "common/rules.h"
