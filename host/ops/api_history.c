@@ -34,22 +34,51 @@ void api_history(struct api_call *call)
 	}
 }
 
+/* The mount that is named, where it may be asked about a room, which is named, too. NULL: it was
+ * answered. */
+static struct mount *api_history_mount(struct api_call *call, const struct api_params *p)
+{
+	struct mount *m = api_call_mount(call, p->values[0]);
+	if (m == NULL || !api_call_may(call, API_SCOPE_READ, m))
+		return NULL;
+	if (p->values[1].p == NULL || p->values[1].n == 0) {
+		api_call_refuse(call, 400, "room is missing: the name of one");
+		return NULL;
+	}
+	return m;
+}
+
+/* What was written begins with a comma, as a member behind others does. */
+static void api_history_answer(struct api_call *call, struct codec_out *o)
+{
+	if (!codec_failed(o))
+		o->text.p[0] = '{';
+	codec_raw(o, "}", 1);
+	api_call_answer(call, 200, (struct span){NULL, 0});
+}
+
+void api_history_users(struct api_call *call)
+{
+	struct api_params p;
+	uint64_t limit;
+	if (!api_params_read(call, &p) ||
+	    !api_params_number(call, "limit", p.values[2], API_PAGE, API_PAGE_MAX, &limit))
+		return;
+	struct mount *m = api_history_mount(call, &p);
+	if (m == NULL)
+		return;
+	struct codec_out *o = api_call_out(call);
+	query_users(o, m, p.values[1], p.values[3], limit);
+	api_history_answer(call, o);
+}
+
 void api_history_room_state(struct api_call *call)
 {
 	struct api_params p;
-	if (!api_params_read(call, &p))
+	struct mount *m = api_params_read(call, &p) ? api_history_mount(call, &p) : NULL;
+	if (m == NULL)
 		return;
-	struct mount *m = api_call_mount(call, p.values[0]);
-	if (m == NULL || !api_call_may(call, API_SCOPE_READ, m))
-		return;
-	if (p.values[1].p == NULL || p.values[1].n == 0) {
-		api_call_refuse(call, 400, "room is missing: the name of one");
-		return;
-	}
 	struct codec_out *o = api_call_out(call);
 	query_room_state(o, m, p.values[1]);
-	if (!codec_failed(o))
-		o->text.p[0] = '{'; /* for a comma, as above */
-	codec_raw(o, "}", 1);
-	api_call_answer(call, 200, (struct span){NULL, 0});
+	api_history_answer(call, o);
 }

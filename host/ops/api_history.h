@@ -1,4 +1,4 @@
-/* api_history: what a room remembers, and what is kept with it, over HTTP. */
+/* api_history: what a room remembers, what is kept with it, and which users are there, over HTTP. */
 #ifndef TOVA_OPS_API_HISTORY_H
 #define TOVA_OPS_API_HISTORY_H
 
@@ -6,6 +6,8 @@
 
 /* The newest messages of a room, or those behind an offset. */
 void api_history(struct api_call *call);
+/* Its users, each once, a page after the other. */
+void api_history_users(struct api_call *call);
 /* What is kept with a room. */
 void api_history_room_state(struct api_call *call);
 

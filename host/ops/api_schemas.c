@@ -181,6 +181,11 @@ const struct api_schema api_schemas[] = {
 	{"Rooms", PAGE("rooms", "Room")},
 	{"Member", OBJECT("'conn','user'", "'conn':" TEXT ",'user':" TEXT_OR_NULL ",'info':" TEXT)},
 	{"Members", PAGE("members", "Member")},
+	{"RoomUser", OBJECT("'user','connections'", "'user':" TEXT ",'connections':" NUMBER)},
+	{"RoomUsers",
+	 OBJECT("'anonymous','count','users'",
+		"'anonymous':" NUMBER ",'count':" NUMBER ",'users':" LIST(REF("RoomUser"))
+		",'next':" TEXT ",'unknown':" FLAG)},
 	{"Remembered",
 	 OBJECT("'offset','at'", "'offset':" NUMBER
 				 ",'at':{'type':'integer','description':'ms since 1970'},'data':" TEXT

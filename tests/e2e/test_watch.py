@@ -1,4 +1,6 @@
 """Watched rooms: handlers are told who comes and who goes, each user once. The test is the worker (raw_worker.py), or asks a plugin."""
+import subprocess
+
 import pytest
 
 from api import Api
@@ -326,8 +328,28 @@ def test_over_http(tmp_path):
             assert status == 400 and why in said["error"], said
         ws.close(1001)
         worker.ack(worker.expect("close"))
-        assert worker.ask("users", room="r")["users"] == [{"user": "ann", "connections": 0}]
+        assert api.get("/api/v1/users?room=r") == (200, {"anonymous": 0, "count": 1, "users": [{"user": "ann", "connections": 0}]})
         assert api.post("commands", commands=[{"c": "unwatch", "room": "r", "if_empty": True}])[0] == 200
         assert hub.stat("watches") == 1  # he is waited for
         assert api.post("commands", commands=[{"c": "unwatch", "room": "r"}])[0] == 200
-        assert worker.ask("users", room="r")["users"] == [] and hub.stat("watches") == 0
+        assert api.get("/api/v1/users?room=r")[1]["users"] == [] and hub.stat("watches") == 0
+
+
+def test_users_over_http_in_pages(tmp_path):
+    with Hub(tmp_path, "--api", "127.0.0.1:0") as hub, hub.worker(events=EVENTS) as worker, Api(hub.host) as api:
+        names = [f"user {n}" for n in range(7)]
+        ids = [come(hub, worker) for _ in [*names, "nobody"]]
+        assert push(worker, *(user(conn, name) for conn, name in zip(ids, names)), *map(join, ids)) is None
+        seen, page = [], {"next": ""}
+        while "next" in page:
+            status, page = api.get("/api/v1/users?room=r&limit=3&cursor=" + page["next"].replace(" ", "%20"))
+            assert (status, page["count"], page["anonymous"]) == (200, 7, 1)
+            seen += [one["user"] for one in page["users"]]
+        assert seen == names
+        assert api.get("/api/v1/users?room=nobody") == (200, {"unknown": True, "anonymous": 0, "count": 0, "users": []})
+        for target, why in (("users", "room is missing"), ("users?room=r&limit=x", "limit"), ("users?room=r&page=2", "page")):
+            status, said = api.get("/api/v1/" + target)
+            assert status == 400 and why in said["error"], said
+        where = hub.host.wait_log(lambda line: "api" in line and line.get("message") == "listening for the API", "the API")["api"]
+        told = subprocess.run([BUILD / "tova-ctl", "--url", f"http://{where}", "users", "r"], capture_output=True, text=True)
+        assert told.returncode == 0 and "user 3" in told.stdout, told

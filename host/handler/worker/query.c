@@ -214,12 +214,11 @@ static void query_list_user(struct codec_out *o, const struct room_user *user, b
 	codec_object_end(o);
 }
 
-static void query_users(struct codec_out *o, const struct mount *m, struct codec_item *item)
+void query_users(struct codec_out *o, const struct mount *m, struct span room, struct span after,
+		 uint64_t limit)
 {
-	struct span room = codec_text(&item->room);
 	const struct room_users *users = watching_users(m, room);
-	struct span after = item->after.p != NULL ? codec_text(&item->after) : (struct span){0};
-	uint64_t most = item->limit > 0 && item->limit < ROSTER_PAGE ? item->limit : ROSTER_PAGE;
+	uint64_t most = limit > 0 && limit < ROSTER_PAGE ? limit : ROSTER_PAGE;
 	if (users == NULL) {
 		codec_member_text(o, "error", SPAN("no memory for the users of a room"));
 		return;
@@ -314,7 +313,9 @@ void query_answer(struct codec_out *o, struct mount *m, struct codec_item *item)
 	else if (json_is(&item->what, "members") && room && item->limit > 0)
 		query_members_page(o, m, item);
 	else if (json_is(&item->what, "users") && room)
-		query_users(o, m, item);
+		query_users(o, m, codec_text(&item->room),
+			    item->after.p != NULL ? codec_text(&item->after) : (struct span){0},
+			    item->limit);
 	else if (json_is(&item->what, "members") && room)
 		query_members(o, m, item, true);
 	else if (json_is(&item->what, "count") && room)

@@ -15,6 +15,9 @@ void query_push(struct codec_out *o, struct mount *m, struct push_sources *sourc
 void query_answer(struct codec_out *o, struct mount *m, struct codec_item *item);
 
 /* Appends what is kept with the room: "version", and "state" or "state_base64". */
+void query_users(struct codec_out *o, const struct mount *m, struct span room, struct span after,
+		 uint64_t limit);
+/* As above. */
 void query_room_state(struct codec_out *o, const struct mount *m, struct span room);
 
 /* Appends the member "stats": the host's counters. */
