@@ -194,6 +194,7 @@ static bool server_start_parts(struct server *s)
 	room_states_bound(&s->hub, s->settings.room_state_bytes, s->settings.room_state_time);
 	s->hub.resumes.full = server_is_full;
 	s->hub.resumes.full_ctx = s;
+	s->hub.resumes.client_addr = &s->conns.client_addr;
 	s->hub.conn_ops = &s->ops;
 	ok = conns_init(&s->conns, s->loop, &s->ops, &s->hub, &limits) && ok;
 	listeners_init(&s->listeners, &s->conns);

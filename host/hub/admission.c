@@ -261,6 +261,7 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c,
 		if (v1)
 			resume_welcome(hub, s, false);
 		admission_open(hub, m, c, request);
+		resumes_make_way(hub, &request->remote);
 		return;
 	}
 	if (s->more != NULL) /* no memory even for the 101: it never opened */

@@ -144,6 +144,9 @@ bool resume_leave(struct hub *hub, struct session *s, enum conn_end end, uint16_
 	hub->resumes.n_away++;
 	hub->loop->stats.away++;
 	hub->loop->stats.connections--;
+	const struct client_addr *at = hub->resumes.client_addr;
+	r->counted = at != NULL && at->addr_limits != NULL && !client_addr_trusts(at, &r->remote) &&
+		     addr_limits_away(at->addr_limits, &r->remote, r->away_at);
 	resume_bound(hub, r);
 	if (!loop_timer_is_set(&hub->resumes.tick))
 		loop_timer_set(&hub->resumes.tick, RESUME_TICK_MS);
@@ -272,6 +275,32 @@ static void resumes_feed_starving(struct hub *hub)
 	hub->loop->again = true;
 }
 
+static void resume_dismiss(struct session *s, const char *why)
+{
+	resume_log(s, why, CLOSE_ABNORMAL);
+	access_ended_by(s, "away");
+	s->dismissed = true;
+	hub_close_session(s, CLOSE_ABNORMAL, (struct span){0}, true);
+}
+
+void resumes_make_way(struct hub *hub, const struct address *remote)
+{
+	const struct client_addr *at = hub->resumes.client_addr;
+	struct addr_limits *limits = at != NULL ? at->addr_limits : NULL;
+	struct resume *r = TAILQ_FIRST(&hub->resumes.away);
+	while (r != NULL && limits != NULL && addr_limits_is_over(limits, remote)) {
+		while (r != NULL &&
+		       (!r->counted || !addr_limits_are_one(limits, remote, &r->remote)))
+			r = TAILQ_NEXT(r, away_link);
+		if (r != NULL)
+			resume_dismiss(
+				r->session,
+				"its address has too many: the session that is longest away ends");
+		/* a handler that has heard of that may have ended others */
+		r = r != NULL ? TAILQ_FIRST(&hub->resumes.away) : NULL;
+	}
+}
+
 /* Those that waited for too long, and while all sockets are taken the one that waits for longest.
  */
 static void resumes_on_tick(void *arg)
@@ -292,13 +321,9 @@ static void resumes_on_tick(void *arg)
 			continue;
 		if (!full && now - r->away_at < r->session->mount->resume_ms)
 			continue;
-		resume_log(r->session,
-			   full ? "all sockets are taken: the session that is longest away ends"
-				: "nobody came back: the session ends",
-			   CLOSE_ABNORMAL);
-		access_ended_by(r->session, "away");
-		r->session->dismissed = true;
-		hub_close_session(r->session, CLOSE_ABNORMAL, (struct span){0}, true);
+		resume_dismiss(r->session,
+			       full ? "all sockets are taken: the session that is longest away ends"
+				    : "nobody came back: the session ends");
 		full = false;
 		left--;
 	}

@@ -14,6 +14,7 @@
 #include "hub/kept.h"
 #include "hub/resume_token.h"
 #include "hub/session.h"
+#include "net/client_addr.h"
 #include "net/rate_limit.h"
 #include "net/conn_outcome.h"
 #include "net/out_message.h"
@@ -55,6 +56,7 @@ struct resume {
 	uint64_t failed_sent_at;  /* `fed` when it was last told: who has the next one was told */
 	bool keeps;		  /* it may come back: see --resume */
 	bool away, due;		  /* in the lists of those */
+	bool counted;		  /* at its address, as one that is away */
 	bool held;		  /* not read from, as it does not read its own answers */
 	char *protocol;		  /* the application's subprotocol; NULL: none */
 	struct rate_limit *rate;  /* of its messages; NULL: any */
@@ -99,6 +101,7 @@ struct resumes {
 	/* are all sockets taken if so many sessions without one count? NULL: never */
 	bool (*full)(void *ctx, uint32_t away);
 	void *full_ctx;
+	const struct client_addr *client_addr; /* which counts them, too; NULL: nobody does */
 };
 
 /* The hub has its loop. resumes_free: all sessions are over. */
@@ -167,6 +170,9 @@ struct conn_load session_load(const struct session *s);
 
 /* The socket is lost. True: the session stays, without it. */
 bool resume_leave(struct hub *hub, struct session *s, enum conn_end end, uint16_t code);
+/* Somebody new has come from that address: where it has more than it may have, those of its sessions
+ * end that are away for the longest time. */
+void resumes_make_way(struct hub *hub, const struct address *remote);
 /* A session ends, whoever ends it. */
 void resume_end(struct hub *hub, struct session *s);
 /* Before that, where it is ended with that code from here: a client that is away, or may be, is

@@ -15,6 +15,14 @@ static void resume_end_tokens(struct resume_tokens *all, struct resume *r)
 	resume_token_forget(all, &r->past);
 }
 
+static void resume_end_counted(struct hub *hub, struct resume *r)
+{
+	if (r->counted)
+		addr_limits_not_away(hub->resumes.client_addr->addr_limits, &r->remote,
+				     loop_now(hub->loop));
+	r->counted = false;
+}
+
 void resume_free(struct hub *hub, struct session *s)
 {
 	struct resume *r = session_resume(s);
@@ -26,6 +34,7 @@ void resume_free(struct hub *hub, struct session *s)
 	if (r->away) {
 		TAILQ_REMOVE(&hub->resumes.away, r, away_link);
 		hub->resumes.n_away--;
+		resume_end_counted(hub, r);
 	}
 	resume_end_tokens(&hub->resumes.tokens, r);
 	kept_free(&r->written);
@@ -43,6 +52,7 @@ void resume_end_away(struct hub *hub, struct resume *r)
 		return;
 	CHECK(hub->resumes.n_away > 0 && hub->loop->stats.away > 0);
 	r->away = false;
+	resume_end_counted(hub, r);
 	TAILQ_REMOVE(&hub->resumes.away, r, away_link);
 	hub->resumes.n_away--;
 	hub->loop->stats.away--;

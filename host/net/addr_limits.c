@@ -20,8 +20,14 @@ struct addr_limits_entry {
 	struct address address;		       /* cut */
 	struct bucket bucket;
 	uint64_t idle_at, said_at; /* 0: it never was */
-	uint32_t connections, over_limit;
+	uint32_t connections, over_limit, away;
 };
+
+/* Nobody is there, and nobody is expected. */
+static bool addr_limits_is_idle(const struct addr_limits_entry *e)
+{
+	return e->connections + e->over_limit + e->away == 0;
+}
 
 struct addr_limits {
 	pthread_mutex_t lock;
@@ -53,7 +59,7 @@ static void addr_limits_idle_take(struct addr_limits *t, struct addr_limits_entr
 
 static void addr_limits_remove(struct addr_limits *t, struct addr_limits_entry *e)
 {
-	CHECK(e->connections + e->over_limit == 0);
+	CHECK(addr_limits_is_idle(e));
 	addr_limits_idle_take(t, e);
 	hash_table_remove(&t->table, &e->link);
 	free(e);
@@ -148,7 +154,7 @@ static struct addr_limits_answer addr_limits_count_in(struct addr_limits *t,
 		answer.first = true;
 		e->said_at = now;
 	}
-	if (answer.counted && e->connections + e->over_limit == 0)
+	if (answer.counted && addr_limits_is_idle(e))
 		addr_limits_idle_take(t, e);
 	e->over_limit += answer.over_limit;
 	e->connections += answer.verdict == ADDR_LIMITS_OK;
@@ -183,11 +189,58 @@ void addr_limits_leave(struct addr_limits *t, const struct address *a, bool over
 			e->over_limit--;
 		else
 			e->connections--;
-		if (e->connections + e->over_limit == 0)
+		if (addr_limits_is_idle(e))
 			addr_limits_idle_add(t, e, now_ms);
 	}
 	addr_limits_forget(t, now_ms);
 	pthread_mutex_unlock(&t->lock);
+}
+
+bool addr_limits_away(struct addr_limits *t, const struct address *a, uint64_t now_ms)
+{
+	if (!atomic_load_explicit(&t->active, memory_order_relaxed) || !addr_limits_is_ip(a))
+		return false;
+	pthread_mutex_lock(&t->lock);
+	struct addr_limits_entry *e = addr_limits_entry(t, a, now_ms);
+	if (e != NULL && addr_limits_is_idle(e))
+		addr_limits_idle_take(t, e);
+	if (e != NULL)
+		e->away++;
+	pthread_mutex_unlock(&t->lock);
+	return e != NULL;
+}
+
+void addr_limits_not_away(struct addr_limits *t, const struct address *a, uint64_t now_ms)
+{
+	pthread_mutex_lock(&t->lock);
+	struct addr_limits_entry *e = addr_limits_find(t, a);
+	CHECK(e != NULL && e->away > 0);
+	e->away--;
+	if (addr_limits_is_idle(e))
+		addr_limits_idle_add(t, e, now_ms);
+	addr_limits_forget(t, now_ms);
+	pthread_mutex_unlock(&t->lock);
+}
+
+bool addr_limits_is_over(struct addr_limits *t, const struct address *a)
+{
+	if (!atomic_load_explicit(&t->active, memory_order_relaxed) || !addr_limits_is_ip(a))
+		return false;
+	pthread_mutex_lock(&t->lock);
+	const struct addr_limits_entry *e = addr_limits_find(t, a);
+	bool over = e != NULL && t->limits.connections > 0 && e->away > 0 &&
+		    e->connections + e->away > t->limits.connections;
+	pthread_mutex_unlock(&t->lock);
+	return over;
+}
+
+bool addr_limits_are_one(const struct addr_limits *t, const struct address *a,
+			 const struct address *b)
+{
+	struct address cut_a, cut_b;
+	addr_limits_cut(t, a, &cut_a);
+	addr_limits_cut(t, b, &cut_b);
+	return memcmp(&cut_a, &cut_b, sizeof cut_a) == 0;
 }
 
 uint32_t addr_limits_retry(struct addr_limits *t, const struct address *a, uint64_t now_ms)

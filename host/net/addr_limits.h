@@ -56,6 +56,15 @@ struct addr_limits_answer addr_limits_enter(struct addr_limits *t, const struct 
 /* It has ended; told: as addr_limits_enter said. */
 void addr_limits_leave(struct addr_limits *t, const struct address *a, bool over_limit,
 		       uint64_t now_ms);
+/* A session of this address has lost its connection and waits for another; or does not any more.
+ * False: it is not counted, and need not end, as nothing is limited, or there is no memory. */
+bool addr_limits_away(struct addr_limits *t, const struct address *a, uint64_t now_ms);
+void addr_limits_not_away(struct addr_limits *t, const struct address *a, uint64_t now_ms);
+/* Are its connections and the sessions that wait for one more than it may have connections? */
+bool addr_limits_is_over(struct addr_limits *t, const struct address *a);
+/* Do they count as one address? */
+bool addr_limits_are_one(const struct addr_limits *t, const struct address *a,
+			 const struct address *b);
 /* Seconds after which it makes sense for this address to try again. */
 uint32_t addr_limits_retry(struct addr_limits *t, const struct address *a, uint64_t now_ms);
 /* Forgets handshakes that are long ago. Call it every second or so. */

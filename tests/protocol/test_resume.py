@@ -734,6 +734,23 @@ def test_away_sessions_count_as_connections():
         del there
 
 
+@pytest.mark.parametrize("threads", THREADS)
+def test_away_sessions_count_at_their_address(threads):
+    """Who connects and drops all day does not take the places of others: of its own sessions the one that is longest away ends."""
+    with host_with("--resume", "60s", "--max-per-address", "3", threads=threads) as host:
+        other = client(host, source="127.0.0.2")
+        other.drop()
+        wait_until(lambda: stat(host, "away") == 1, "it is away")
+        away = []
+        for n in range(8):
+            away.append(client(host))
+            away[-1].drop()
+            wait_until(lambda: stat(host, "connections") == 0, "all are away")
+            assert stat(host, "away") == 1 + min(n + 1, 3)
+        assert all(c.back()["resumed"] for c in away[-3:])  # a return takes no further place
+        assert other.back()["resumed"]
+
+
 # --- the host ends ------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("threads", THREADS)
