@@ -84,8 +84,8 @@ void resume_welcome(struct hub *hub, struct session *s, bool resumed)
 	struct resume_tokens *tokens = &hub->resumes.tokens;
 	char text[TOVA_V1_MAX];
 	r->remote = conn_remote(s->conn);
-	if (r->keeps)
-		r->keeps = resume_tokens_turn(tokens, r);
+	if (r->keeps) /* unless --resume was taken away meanwhile */
+		r->keeps = s->mount->resume_ms > 0 && resume_tokens_turn(tokens, r);
 	const struct tova_v1_welcome w = {
 		.token = r->keeps ? r->token.text : NULL,
 		.resumed = resumed,

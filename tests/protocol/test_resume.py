@@ -518,6 +518,30 @@ def test_it_ends_while_it_is_read_again():
             assert d.recv() == "well"
 
 
+def test_resume_is_taken_away_by_a_reload(tmp_path):
+    """Who is there may come back to what is there, and is told that there is nothing to come back to any more."""
+    settings = tmp_path / "conf"
+
+    def write(more):
+        settings.write_text(f'mount = ( {{ path = "/probe"; plugin = "{plugin("probe")}"; }} )\n{more}')
+
+    write('resume = "30s"\n')
+    with Host("--config", settings) as host:
+        away, there = client(host), client(host)
+        away.drop()
+        wait_until(lambda: stat(host, "away") == 1, "it is away")
+        write("")
+        host.reload()
+        wait_until(lambda: stat(host, "away") == 0, "it has ended")
+        welcome = there.back()
+        assert welcome["resumed"] and welcome["session"] is None and welcome["keep_ms"] == 0
+        there.send("send here")
+        assert there.recv() == "here"
+        there.drop()
+        wait_until(lambda: stat(host, "connections") == 0, "it has ended")
+        assert stat(host, "away") == 0
+
+
 # --- bounds -------------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("threads", THREADS)
