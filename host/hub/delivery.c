@@ -30,6 +30,7 @@ static void delivery_failed(struct mount *m, const struct hub_event *e, struct s
 	bool raise = e->session != NULL && !e->session->ended && e->kind != EVENT_ERROR &&
 		     e->kind != EVENT_CLOSE && (m->handler->wants & EVENT_BIT(EVENT_ERROR)) != 0;
 	m->hub->loop->stats.failures++;
+	m->faults.failures++;
 	LOG(m->hub->log, raise ? LOG_INFO : LOG_WARN, LOG_HANDLER, "the handler failed",
 	    LOG_STR("mount", m->path), LOG_STR("event", event_name(e->kind)),
 	    LOG_STR("conn", hub_session_text(e->session, id)), LOG_TRACE_ID(e->session), LOG_SPAN("error", why));

@@ -105,6 +105,7 @@ static void delivery_lane_take_back(struct mount *m, struct event_held *h, bool 
 	h->single = true;
 	if (handled) {
 		m->hub->loop->stats.redelivered++;
+		m->faults.redelivered++;
 	} else {
 		h->event.sequence = 0;
 		h->lane->sequence--;

@@ -71,12 +71,23 @@ struct mount {
 	/* the version that its last set_room has given a room; 0: there was none, or it has emptied it */
 	uint64_t room_version;
 	bool counts; /* it is being applied, and counts them */
+	/* as in stats, of this one */
+	struct mount_faults {
+		uint64_t failures, redelivered, quarantined, dropped;
+	} faults;
 	/* of a million connections so many are sampled for traces; -1: it takes no part in traces */
 	int32_t trace_sample;
 	struct mount_deploy deploy;
 	struct meters *meters; /* NULL: nobody asks */
 	struct mount *next;    /* longer paths first */
 };
+
+/* It did not get so many messages for reading too slowly. */
+static inline void mount_drop(struct session *s, uint32_t messages)
+{
+	s->mount->faults.dropped += messages;
+	session_drop(s, messages);
+}
 
 /* path is copied. NULL without memory. */
 struct mount *mount_new(struct hub *hub, const char *path);

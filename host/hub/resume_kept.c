@@ -77,7 +77,7 @@ static bool resume_kept_forget_oldest(struct hub *hub, struct resume *r)
 		return false;
 	if (from == &r->waiting && resume_is_data(kept_first(from))) {
 		hub->loop->stats.dropped++;
-		session_drop(r->session, 1);
+		mount_drop(r->session, 1);
 	}
 	if (from == &r->waiting)
 		resume_grace_pop(r);

@@ -166,7 +166,7 @@ static void resume_out_give_way(struct hub *hub, struct session *s, struct resum
 		while (r->waiting.n > 1 && resume_grace_judged(s) > max) {
 			bool data = resume_is_data(kept_first(&r->waiting));
 			resume_grace_pop(r);
-			session_drop(s, data);
+			mount_drop(s, data);
 			hub->loop->stats.dropped += data;
 		}
 		return;
@@ -185,7 +185,7 @@ static void resume_out_wait(struct hub *hub, struct session *s, struct resume *r
 		return;
 	if (conflates && resume_grace_supersede(r, cast->key)) {
 		slow_consumer_began(s->conn);
-		session_drop(s, 1);
+		mount_drop(s, 1);
 		hub->loop->stats.dropped++;
 		hub->loop->stats.conflated++;
 	}

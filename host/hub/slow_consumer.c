@@ -49,7 +49,7 @@ void slow_consumer_refused(struct hub *hub, struct session *s, struct out_messag
 		slow_consumer_begin(hub, s);
 	if (r.sent == CONN_SENT)
 		return;
-	session_drop(s, 1);
+	mount_drop(s, 1);
 	if (!r.over)
 		return;
 	s->no_memory = s->no_memory || r.sent == CONN_NO_MEMORY;
@@ -74,7 +74,7 @@ bool slow_consumer_memory_limit(struct conn *c)
 
 void slow_consumer_unsent(struct session *s, enum conn_sent sent, uint32_t messages)
 {
-	session_drop(s, messages);
+	mount_drop(s, messages);
 	s->no_memory = s->no_memory || sent == CONN_NO_MEMORY;
 	hub_mark_victim(s->mount->hub, s);
 }
@@ -109,7 +109,7 @@ void slow_consumer_gave_up(struct conn *c, uint32_t messages, bool gone)
 {
 	struct session *s = session_of(c);
 	struct hub *hub = s->mount->hub;
-	session_drop(s, messages);
+	mount_drop(s, messages);
 	if (!gone)
 		slow_consumer_caught_up(hub, s);
 	slow_consumer_end(hub, s);

@@ -223,6 +223,30 @@ static void metrics_put_deployed(const struct mount *m, struct codec_out *o)
 	metrics_text_value(o, "deploy_failed", &labels, m->deploy.failed != 0);
 }
 
+static void metrics_put_failures(const struct mount *m, struct codec_out *o)
+{
+	const struct metrics_text_labels labels = metrics_of(m);
+	metrics_text_value(o, "mount_failures_total", &labels, m->faults.failures);
+}
+
+static void metrics_put_redelivered(const struct mount *m, struct codec_out *o)
+{
+	const struct metrics_text_labels labels = metrics_of(m);
+	metrics_text_value(o, "mount_redelivered_total", &labels, m->faults.redelivered);
+}
+
+static void metrics_put_quarantined(const struct mount *m, struct codec_out *o)
+{
+	const struct metrics_text_labels labels = metrics_of(m);
+	metrics_text_value(o, "mount_quarantined_total", &labels, m->faults.quarantined);
+}
+
+static void metrics_put_dropped(const struct mount *m, struct codec_out *o)
+{
+	const struct metrics_text_labels labels = metrics_of(m);
+	metrics_text_value(o, "mount_dropped_total", &labels, m->faults.dropped);
+}
+
 static void metrics_put_workers(const struct mount *m, struct codec_out *o)
 {
 	static const char *const states[] = {"starting", "ready", "draining", "down"};
@@ -310,6 +334,16 @@ static const struct {
 	{"mount_ready", "gauge", "1: a handler of the mount takes events", metrics_put_ready, NULL},
 	{"deploy_failed", "gauge", "1: the last reload did not replace the handler of the mount",
 	 metrics_put_deployed, NULL},
+	{"mount_failures_total", "counter", "events of a mount that its handler failed",
+	 metrics_put_failures, NULL},
+	{"mount_redelivered_total", "counter",
+	 "events of a mount given to another worker because theirs ended", metrics_put_redelivered,
+	 NULL},
+	{"mount_quarantined_total", "counter", "events of a mount quarantined",
+	 metrics_put_quarantined, NULL},
+	{"mount_dropped_total", "counter",
+	 "messages that clients of a mount did not get for reading too slowly, counted when these have caught up or ended",
+	 metrics_put_dropped, NULL},
 	{"workers", "gauge", "workers of a mount, by their state", metrics_put_workers, NULL},
 	{"event_seconds", "histogram", METRICS_SAMPLED "time of events from receipt to commit",
 	 metrics_put_latency, NULL},

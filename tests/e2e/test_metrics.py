@@ -11,7 +11,7 @@ from control import ctl_json
 from probe import Probe, plugin
 from raw_worker import RawWorker
 from supervised import Supervised
-from tova_host import IMPATIENT, ROOT, Host, wait_until
+from tova_host import BUILD, IMPATIENT, ROOT, Host, wait_until
 from wsclient import connect, refused, upgrade_headers
 
 # The text format, version 0.0.4: a line is a comment, or a name, labels, and a number.
@@ -197,6 +197,37 @@ def test_without_admin_nothing_is_measured(tmp_path):
     """And no other address tells it."""
     with Host("--plugin", "echo", "--api", "127.0.0.1:0") as host, Api(host) as api:
         assert api.ask("GET", "/metrics").status == 404
+
+
+def test_whose_faults_they_are(tmp_path):
+    """Events that failed or were given again, poison, and what slow clients did not get, of the mount whose they are."""
+    (tmp_path / "worker.py").write_text(f"""import os, sys
+sys.path.insert(0, {str(ROOT / 'sdk/python')!r})
+from tova import serve
+def on_message(ws, message):
+    if message == "die": os._exit(9)
+    raise ValueError("no")
+serve({{"on_message": on_message}})
+""")
+    with Host("--worker", f"/w=exec python3 -B {tmp_path}/worker.py", "--plugin", f"/r={BUILD}/plugins/relay.so", "--admin", "127.0.0.1:0", "--max-attempts", "2", "--slow-policy", "/r=drop-oldest", "--max-queue", "64k", *IMPATIENT) as host:
+        host.expect(lambda line: line.get("kind") in ("worker", "quarantine", "handler", "conn.slow"))
+
+        def told(name, mount):
+            return scrape(admin(host))[0][f'tova_mount_{name}_total{{mount="{mount}"}}']
+        host.wait_log(lambda line: line.get("message") == "a worker is ready", "the worker")
+        ws, slow = connect("127.0.0.1", host.port, "/w"), connect("127.0.0.1", host.port, "/r/room/x", receive_buffer=4096)
+        ws.send_text("no")
+        wait_until(lambda: told("failures", "/w") == 1, "it failed")
+        ws.send_text("die")
+        wait_until(lambda: told("quarantined", "/w") == 1, "it was set aside")
+        assert told("redelivered", "/w") >= 1
+        with Api(host, "admin") as api:
+            for _ in range(200):
+                api.post("broadcast_to", mount="/r", room="x", data="x" * 50_000)
+        slow.drop()
+        wait_until(lambda: told("dropped", "/r") > 0, "some were given up")
+        assert (told("failures", "/r"), told("redelivered", "/r"), told("quarantined", "/r"), told("dropped", "/w")) == (0, 0, 0, 0)
+        ws.drop()
 
 
 def page_of(text):

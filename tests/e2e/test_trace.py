@@ -70,6 +70,7 @@ def host(request, tmp_path):
     loops, door = request.param
     (tmp_path / "worker.py").write_text(WORKER.format(path=str(ROOT / "sdk/python"), flag=str(tmp_path / "died")))
     with Host("--worker", f"/w=exec python3 -B {tmp_path}/worker.py", "--plugin", f"/p={plugin('probe')}", "--threads", loops, "--control", tmp_path / "control", "--api", "127.0.0.1:0", *IMPATIENT) as running:
+        running.wait_log(lambda line: line.get("message") == "a worker is ready", "the worker")
         yield looks(running, door, tmp_path / "control")
 
 

@@ -41,6 +41,13 @@ TOVA = """server { ws {
 SCRIPT = """printf '["%s","%s","%s","%s"]\\n' "$HTTP_TRACEPARENT" "$HTTP_TRACESTATE" "$TRACEPARENT" "$TRACESTATE"; while read -r line; do printf '["%s","%s"]\\n' "$TRACEPARENT" "$TRACESTATE"; done"""
 
 
+def ready(host):
+    """Its worker, if it has one, asks for no upgrades: until it has said so they wait for it."""
+    if "--worker" in host.args:
+        host.wait_log(lambda line: line.get("message") == "a worker is ready", "the worker")
+    return host
+
+
 def headers(parent=PARENT, state="vendor=1,other=2"):
     return [(name, value) for name, value in (("traceparent", parent), ("tracestate", state)) if value is not None]
 
@@ -65,7 +72,7 @@ def test_what_handlers_are_told(tmp_path, kind, sample):
     if kind == "node" and shutil.which("node") is None:
         pytest.skip("needs node")
     flag = "01" if sample == "1" else "00"
-    with Host(*handler(kind, tmp_path), "--trace-sample", sample, *IMPATIENT) as host, connect("127.0.0.1", host.port, "/", headers=headers()) as ws:
+    with Host(*handler(kind, tmp_path), "--trace-sample", sample, *IMPATIENT) as host, connect("127.0.0.1", ready(host).port, "/", headers=headers()) as ws:
         header, state, of_open, of_open_state = json.loads(ws.recv_text())
         assert state == of_open_state == "vendor=1,other=2"
         parents = [header, of_open]
@@ -95,7 +102,7 @@ def test_plugins(kind):
 @pytest.mark.parametrize("parent", ["", "00-0-0-01", PARENT.upper(), PARENT + "-more", "ff" + PARENT[2:], PARENT.replace(TRACE, "0" * 32), PARENT.replace(SPAN, "0" * 16), PARENT + ", " + PARENT, "\xe4" * 55, "x" * 5000], ids=lambda parent: parent[:60].encode().hex()[:60])
 def test_what_is_none_is_replaced(tmp_path, parent):
     """And with it goes the state beside it."""
-    with Host(*handler("tova", tmp_path), "--trace-sample", "0", *IMPATIENT) as host, connect("127.0.0.1", host.port, "/", headers=headers(parent)) as ws:
+    with Host(*handler("tova", tmp_path), "--trace-sample", "0", *IMPATIENT) as host, connect("127.0.0.1", ready(host).port, "/", headers=headers(parent)) as ws:
         header, state, of_open, of_open_state = json.loads(ws.recv_text())
         assert header == of_open and FORM.fullmatch(header)[1] != TRACE and state is None and of_open_state is None
 
@@ -125,7 +132,7 @@ def test_redelivered_events_are_the_same_span(tmp_path):
         import os
         with open({str(tmp_path / "seen")!r}, "a") as f: f.write(ws.traceparent + "\\n")
         if len(open({str(tmp_path / "seen")!r}).readlines()) == 1: os._exit(9)"""))
-    with Host(*host_args, "--trace-sample", "1", *IMPATIENT) as host, connect("127.0.0.1", host.port, "/", headers=headers()) as ws:
+    with Host(*host_args, "--trace-sample", "1", *IMPATIENT) as host, connect("127.0.0.1", ready(host).port, "/", headers=headers()) as ws:
         host.expect(lambda line: line.get("kind") == "worker")
         ws.recv_text()
         ws.send_text("die")
@@ -135,7 +142,7 @@ def test_redelivered_events_are_the_same_span(tmp_path):
 
 def test_messages_that_come_together(tmp_path):
     """A run has one place for all; of a sampled connection each is told apart."""
-    with Host(*handler("python", tmp_path), "--trace-sample", "1", *IMPATIENT) as host, connect("127.0.0.1", host.port, "/", headers=headers()) as ws:
+    with Host(*handler("python", tmp_path), "--trace-sample", "1", *IMPATIENT) as host, connect("127.0.0.1", ready(host).port, "/", headers=headers()) as ws:
         ws.recv_text()
         for _ in range(50):
             ws.send_text("x")

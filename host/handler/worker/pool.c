@@ -82,6 +82,7 @@ void pool_redeliver(struct worker *w, enum pool_end end)
 	else if (p->isolating == w)
 		p->isolating = NULL;
 	p->base.mount->hub->loop->stats.redelivered += w->n_flying;
+	p->base.mount->faults.redelivered += w->n_flying;
 	w->n_flying = 0;
 	while ((e = TAILQ_FIRST(&flying)) != NULL) {
 		TAILQ_REMOVE(&flying, e, link);

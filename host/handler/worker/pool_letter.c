@@ -60,6 +60,7 @@ void pool_condemn(struct pool *p, struct event_held *e)
 	    LOG_STR("conn", hub_session_text(s, id)), LOG_TRACE_ID(s), LOG_U64("seq", e->event.sequence),
 	    LOG_U64("attempts", e->event.attempt));
 	hub->loop->stats.quarantined++;
+	p->base.mount->faults.quarantined++;
 	char *line = pool_letter(p, e);
 	TAILQ_INSERT_TAIL(&p->dead, e, link);
 	if (line == NULL) {

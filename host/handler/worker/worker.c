@@ -42,6 +42,7 @@ static void worker_take_overdue(struct worker *w, struct event_held *e)
 	delivery_end_run(p->base.mount, e, true);
 	pool_take_back(w, e);
 	p->base.mount->hub->loop->stats.redelivered++;
+	p->base.mount->faults.redelivered++;
 	suspect_blame(p, e);
 	w->hung = true;
 	if (w->state == WORKER_READY)
