@@ -53,7 +53,7 @@ static bool server_access_switch(struct server *s, struct log **log, const char 
 }
 
 static bool server_access_reload(struct server *s, struct log **log, const char *option,
-			  const char *asked, const char *was)
+				 const char *asked, const char *was)
 {
 	int error = 0;
 	if (*log != NULL)
@@ -80,7 +80,7 @@ bool server_reload_trace(struct server *s, const char *was)
 }
 
 static void server_access_flush(struct server *s, struct log *log, const char *path,
-			 const char *what, struct server_lost *said)
+				const char *what, struct server_lost *said)
 {
 	uint64_t now = loop_now(s->loop), lost;
 	if (log == NULL)
@@ -89,8 +89,8 @@ static void server_access_flush(struct server *s, struct log *log, const char *p
 	lost = log_lost(log);
 	if (lost == said->lines || now < said->quiet)
 		return;
-	LOG(s->log, LOG_WARN, LOG_HOST, what,
-	    LOG_STR("file", path), LOG_U64("lost", lost - said->lines));
+	LOG(s->log, LOG_WARN, LOG_HOST, what, LOG_STR("file", path),
+	    LOG_U64("lost", lost - said->lines));
 	said->lines = lost;
 	said->quiet = now + ACCESS_SAY_MS;
 }
@@ -98,7 +98,7 @@ static void server_access_flush(struct server *s, struct log *log, const char *p
 void server_flush_access(struct server *s)
 {
 	server_access_flush(s, s->hub.access_log, s->settings.access_log,
-		     "lines of the access log could not be written", &s->access_lost);
+			    "lines of the access log could not be written", &s->access_lost);
 	server_access_flush(s, s->sampler.log, s->settings.trace_file,
-		     "lines of the trace file could not be written", &s->trace_lost);
+			    "lines of the trace file could not be written", &s->trace_lost);
 }

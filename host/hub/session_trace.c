@@ -47,8 +47,7 @@ void session_trace_take(const struct mount *m, struct request *r, struct event_r
 	struct trace_context asked, c;
 	bool asks = trace_context_of(r, &asked);
 	*head_r = NULL;
-	if (r->n_headers == REQUEST_HEADERS_MAX ||
-	    !session_trace_draw(c.span, sizeof c.span) ||
+	if (r->n_headers == REQUEST_HEADERS_MAX || !session_trace_draw(c.span, sizeof c.span) ||
 	    (!asks && !session_trace_draw(c.trace, sizeof c.trace)))
 		return;
 	if (asks)
@@ -119,7 +118,8 @@ const char *session_trace_parent(const struct hub_event *e, char text[TRACE_CONT
 struct span session_trace_state(const struct hub_event *e)
 {
 	const struct session_trace *t = session_trace_of(e->session);
-	return t != NULL && t->state_len > 0 ? (struct span){t->state, t->state_len} : (struct span){NULL, 0};
+	return t != NULL && t->state_len > 0 ? (struct span){t->state, t->state_len}
+					     : (struct span){NULL, 0};
 }
 
 const char *session_trace_id(const struct session *s, char text[TRACE_CONTEXT_ID_TEXT])

@@ -51,8 +51,7 @@ const char *trace_point_name(enum trace_point point)
 static bool trace_wants(const struct trace *t, const struct mount *m, const struct session *s)
 {
 	const char *user = s != NULL && t->user != NULL ? identity_user(s) : NULL;
-	return (!t->sampled || (s != NULL && s->sampled)) &&
-	       (t->mount == NULL || t->mount == m) &&
+	return (!t->sampled || (s != NULL && s->sampled)) && (t->mount == NULL || t->mount == m) &&
 	       (t->local == 0 || (s != NULL && s->local == t->local)) &&
 	       (t->user == NULL || (user != NULL && strcmp(user, t->user) == 0));
 }

@@ -30,8 +30,8 @@ struct trace_told {
 	uint32_t attempt;  /* 0: it is not given yet */
 	uint64_t bytes;	   /* of a message */
 	uint32_t commands;
-	struct span who, why; /* p NULL: nobody, nothing */
-	int64_t us;	      /* of the clock on the wall */
+	struct span who, why;	 /* p NULL: nobody, nothing */
+	int64_t us;		 /* of the clock on the wall */
 	const char *traceparent; /* NULL: it belongs to no distributed trace */
 };
 
@@ -40,7 +40,7 @@ struct trace_filter {
 	const struct mount *mount; /* NULL: any */
 	uint64_t local;		   /* a session's; 0: any */
 	struct span user;	   /* p NULL: any; copied */
-	bool sampled;		   /* those alone that are, see session_trace.h; no other than one */
+	bool sampled; /* those alone that are, see session_trace.h; no other than one */
 };
 
 struct trace;

@@ -46,12 +46,12 @@ static int api_command_status(enum commit_error error)
 static void api_command_done(struct api_call *call, const struct mount *m)
 {
 	char text[128], head[48];
-	int n_head = m->nobody > 0 ? snprintf(head, sizeof head, "Tova-Nobody: %u\r\n", m->nobody) : 0;
+	int n_head =
+		m->nobody > 0 ? snprintf(head, sizeof head, "Tova-Nobody: %u\r\n", m->nobody) : 0;
 	int n = snprintf(text, sizeof text, "{\"receivers\":%llu",
 			 (unsigned long long)m->receivers);
 	if (m->kept.epoch != 0)
-		n += snprintf(text + n, sizeof text - (size_t)n,
-			      ",\"offset\":%llu,\"epoch\":%llu",
+		n += snprintf(text + n, sizeof text - (size_t)n, ",\"offset\":%llu,\"epoch\":%llu",
 			      (unsigned long long)m->kept.offset,
 			      (unsigned long long)m->kept.epoch);
 	if (m->room_version != 0)

@@ -144,8 +144,8 @@ static void api_openapi_operation(struct codec_out *o, const struct api_route *r
 	api_openapi_parameters(o, route);
 	if (route->takes != NULL) {
 		api_openapi_raw(o, (route->is & API_ROUTE_BODY) != 0
-				       ? ",'requestBody':{'required':true,"
-				       : ",'requestBody':{'required':false,");
+					   ? ",'requestBody':{'required':true,"
+					   : ",'requestBody':{'required':false,");
 		api_openapi_content(o, route->takes, strlen(route->takes));
 		codec_raw(o, "}", 1);
 	}
@@ -170,7 +170,7 @@ static bool api_openapi_is_first(const struct api_call *call, const struct api_r
 }
 
 static void api_openapi_path(struct codec_out *o, const struct api_call *call,
-			 const struct api_route *first)
+			     const struct api_route *first)
 {
 	const char *path = first->path, *star = strchr(path, '*');
 	bool any = false;
@@ -193,11 +193,10 @@ void api_openapi_answer(struct api_call *call)
 	struct codec_out *o = api_call_out(call);
 	bool any = false;
 	api_openapi_raw(
-		o,
-		"{'openapi':'3.1.0','info':{'title':'tova-host','version':'" TOVA_VERSION
-		"','description':'Commands for connections and rooms, what there is, and what "
-		"operators do. A scope is what a --api-token is for; admin is for all.'},"
-		"'security':[{'token':[]}],'paths':{");
+		o, "{'openapi':'3.1.0','info':{'title':'tova-host','version':'" TOVA_VERSION
+		   "','description':'Commands for connections and rooms, what there is, and what "
+		   "operators do. A scope is what a --api-token is for; admin is for all.'},"
+		   "'security':[{'token':[]}],'paths':{");
 	for (const struct api_route *r = call->routes; r < call->routes + call->n_routes; r++) {
 		if (!api_openapi_shown(call, r) || !api_openapi_is_first(call, r))
 			continue;
@@ -205,9 +204,9 @@ void api_openapi_answer(struct api_call *call)
 		api_openapi_path(o, call, r);
 		any = true;
 	}
-	api_openapi_raw(o,
-		    "},'components':{'securitySchemes':{'token':{'type':'http','scheme':'bearer'}},"
-		    "'schemas':{");
+	api_openapi_raw(
+		o, "},'components':{'securitySchemes':{'token':{'type':'http','scheme':'bearer'}},"
+		   "'schemas':{");
 	for (size_t i = 0; i < api_schemas_n; i++) {
 		api_openapi_key(o, api_schemas[i].name, i == 0);
 		api_openapi_raw(o, api_schemas[i].json);

@@ -20,7 +20,7 @@ struct api_trace {
 	struct loop_timer look;
 	struct codec_out out[2]; /* what collects, and what is being sent */
 	unsigned collects;
-	uint64_t local; /* of the only session that is looked at; 0: there may be several */
+	uint64_t local;	      /* of the only session that is looked at; 0: there may be several */
 	uint64_t until, said; /* ms of the loop's clock */
 	uint64_t dropped;
 	bool over;
@@ -118,8 +118,8 @@ static bool api_trace_session(struct api_call *call, struct span text, struct tr
 				text.n < 64 ? (int)text.n : 64, text.p);
 		return false;
 	}
-	const struct session *s = id.host == hub->host_id ? slotmap_get(&hub->sessions, id.local)
-							  : NULL;
+	const struct session *s =
+		id.host == hub->host_id ? slotmap_get(&hub->sessions, id.local) : NULL;
 	if (s == NULL || s->ended || (filter->mount != NULL && s->mount != filter->mount) ||
 	    !api_token_may(&call->api->tokens, &call->grant, API_SCOPE_READ, s->mount->path)) {
 		api_call_refuse(call, 404, "there is no such connection, or it has ended");
@@ -180,8 +180,8 @@ void api_trace(struct api_call *call)
 		return;
 	struct api_trace *t = api_trace_new(call, &filter, for_s);
 	if (t == NULL) {
-		api_call_refuse(call, 503,
-				"no memory for a trace, or %d are being read already", TRACES_MAX);
+		api_call_refuse(call, 503, "no memory for a trace, or %d are being read already",
+				TRACES_MAX);
 		return;
 	}
 	const struct answer_source source = {.next = api_trace_next,

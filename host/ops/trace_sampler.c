@@ -39,10 +39,9 @@ static void trace_sampler_keep(struct trace_sampler *s, const struct trace_told 
 	codec_raw(o, "{", 1);
 	trace_line(o, told);
 	codec_raw(o, "}\n", 2);
-	struct trace_sampler_ring *r =
-		!codec_failed(o) && o->text.n <= TRACE_SAMPLER_LINE_MAX
-			? trace_sampler_ring(s, told->mount)
-			: NULL;
+	struct trace_sampler_ring *r = !codec_failed(o) && o->text.n <= TRACE_SAMPLER_LINE_MAX
+					       ? trace_sampler_ring(s, told->mount)
+					       : NULL;
 	if (r == NULL)
 		return;
 	struct trace_sampler_kept *k = &r->kept[r->n++ % TRACE_SAMPLER_KEPT];
@@ -91,9 +90,8 @@ static void trace_sampler_write(const struct trace_sampler *s, const struct trac
 	    LOG_STR("user", identity_user(told->session)), LOG_U64("seq", told->sequence),
 	    LOG_U64("attempt", told->attempt), LOG_SPAN("to", told->who),
 	    LOG_U64("bytes", sized ? told->bytes : 0),
-	    LOG_U64("commands", commands ? told->commands : 0),
-	    LOG_SPAN("error", told->why), LOG_I64("us", told->us),
-	    LOG_STR("traceparent", told->traceparent));
+	    LOG_U64("commands", commands ? told->commands : 0), LOG_SPAN("error", told->why),
+	    LOG_I64("us", told->us), LOG_STR("traceparent", told->traceparent));
 }
 
 static void trace_sampler_on_told(void *ctx, const struct trace_told *told)

@@ -7,9 +7,9 @@
 #include "handler/worker/codec.h"
 #include "hub/trace.h"
 
-#define TRACE_SAMPLER_KEPT 512	    /* lines of each mount */
-#define TRACE_SAMPLER_LINE_MAX 512  /* bytes; a longer one is not kept */
-#define TRACE_SAMPLER_USER_MAX 128  /* bytes of a user's name that is found again */
+#define TRACE_SAMPLER_KEPT 512	   /* lines of each mount */
+#define TRACE_SAMPLER_LINE_MAX 512 /* bytes; a longer one is not kept */
+#define TRACE_SAMPLER_USER_MAX 128 /* bytes of a user's name that is found again */
 
 struct trace_sampler {
 	struct hub *hub;

@@ -44,7 +44,8 @@ bool trace_context_parse(struct span text, struct trace_context *context_r)
 	    !trace_context_bytes(p + 3, context_r->trace, 16) ||
 	    !trace_context_bytes(p + 36, context_r->span, 8) ||
 	    !trace_context_bytes(p + 53, &flags, 1) ||
-	    trace_context_is_zero(context_r->trace, 16) || trace_context_is_zero(context_r->span, 8))
+	    trace_context_is_zero(context_r->trace, 16) ||
+	    trace_context_is_zero(context_r->span, 8))
 		return false;
 	context_r->sampled = (flags & TRACE_CONTEXT_FLAG_SAMPLED) != 0;
 	return text.n == TRACE_CONTEXT_TEXT - 1 ||
@@ -124,7 +125,8 @@ static char *trace_context_put_header(char *at, struct span name, struct span va
 /* Of the context it came with. */
 static bool trace_context_is_its(struct span name)
 {
-	return span_eq_nocase(name, SPAN("traceparent")) || span_eq_nocase(name, SPAN("tracestate"));
+	return span_eq_nocase(name, SPAN("traceparent")) ||
+	       span_eq_nocase(name, SPAN("tracestate"));
 }
 
 struct span trace_context_head(const struct request *r, const struct trace_context *c)

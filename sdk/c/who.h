@@ -4,7 +4,15 @@
 
 #include <stdbool.h>
 
-enum who_text { WHO_SUBJECT, WHO_USER, WHO_INFO, WHO_CLAIMS, WHO_TRACEPARENT, WHO_TRACESTATE, WHO_TEXTS };
+enum who_text {
+	WHO_SUBJECT,
+	WHO_USER,
+	WHO_INFO,
+	WHO_CLAIMS,
+	WHO_TRACEPARENT,
+	WHO_TRACESTATE,
+	WHO_TEXTS
+};
 
 /* All zero: nothing is known. */
 struct who {

@@ -21,7 +21,7 @@ struct http {
 	const char *name; /* for people */
 	bool timed_out;
 	unsigned long nobody; /* names of the last request that are nobody's, as its answer says */
-	char why[512]; /* what went wrong, a sentence; empty: nothing */
+	char why[512];	      /* what went wrong, a sentence; empty: nothing */
 	char curl_why[CURL_ERROR_SIZE];
 };
 

@@ -1,4 +1,5 @@
-/* Which distributed trace a request belongs to: what is one, what is none, and the head that says so. */
+/* Which distributed trace a request belongs to: what is one, what is none, and the head that says
+ * so. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,18 +25,29 @@ static bool parses(const char *text)
 
 START_TEST(what_is_one)
 {
-	static const char *const good[] = {
-		GOOD, "00-" TRACE "-b7ad6b7169203331-00", "00-" TRACE "-b7ad6b7169203331-ff",
-		"01-" TRACE "-b7ad6b7169203331-01", "cc-" TRACE "-b7ad6b7169203331-01-what-comes"};
-	static const char *const bad[] = {
-		"", "00", "00-", "ff-" TRACE "-b7ad6b7169203331-01", "0x-" TRACE "-b7ad6b7169203331-01",
-		"00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
-		"00-00000000000000000000000000000000-b7ad6b7169203331-01",
-		"00-" TRACE "-0000000000000000-01", "00-" TRACE "-b7ad6b716920333-01",
-		"00-" TRACE "-b7ad6b7169203331-0", "00-" TRACE "-b7ad6b7169203331-0g",
-		"00_" TRACE "-b7ad6b7169203331-01", "00-" TRACE "_b7ad6b7169203331-01",
-		"00-" TRACE "-b7ad6b7169203331_01", GOOD " ", GOOD "-", GOOD "-more",
-		"cc-" TRACE "-b7ad6b7169203331-01.what", "00-" TRACE "-b7ad6b716920333\xff-01"};
+	static const char *const good[] = {GOOD, "00-" TRACE "-b7ad6b7169203331-00",
+					   "00-" TRACE "-b7ad6b7169203331-ff",
+					   "01-" TRACE "-b7ad6b7169203331-01",
+					   "cc-" TRACE "-b7ad6b7169203331-01-what-comes"};
+	static const char *const bad[] = {"",
+					  "00",
+					  "00-",
+					  "ff-" TRACE "-b7ad6b7169203331-01",
+					  "0x-" TRACE "-b7ad6b7169203331-01",
+					  "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+					  "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+					  "00-" TRACE "-0000000000000000-01",
+					  "00-" TRACE "-b7ad6b716920333-01",
+					  "00-" TRACE "-b7ad6b7169203331-0",
+					  "00-" TRACE "-b7ad6b7169203331-0g",
+					  "00_" TRACE "-b7ad6b7169203331-01",
+					  "00-" TRACE "_b7ad6b7169203331-01",
+					  "00-" TRACE "-b7ad6b7169203331_01",
+					  GOOD " ",
+					  GOOD "-",
+					  GOOD "-more",
+					  "cc-" TRACE "-b7ad6b7169203331-01.what",
+					  "00-" TRACE "-b7ad6b716920333\xff-01"};
 	for (size_t i = 0; i < sizeof good / sizeof *good; i++)
 		ck_assert_msg(parses(good[i]), "%s", good[i]);
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -86,7 +98,8 @@ START_TEST(heads)
 	becomes("traceparent: none\r\ntracestate: a=b\r\n", "traceparent: " OTHER "\r\n");
 	becomes("traceparent: " GOOD "\r\ntraceparent: " GOOD "\r\ntracestate: a=b\r\n",
 		"traceparent: " OTHER "\r\n");
-	becomes("traceparent: " GOOD "\r\ntracestate: a=\xc3\xa4\r\n", "traceparent: " OTHER "\r\n");
+	becomes("traceparent: " GOOD "\r\ntracestate: a=\xc3\xa4\r\n",
+		"traceparent: " OTHER "\r\n");
 	becomes("traceparent: " GOOD "\r\ntracestate: a=b\r\ntracestate: c=d\r\n",
 		"traceparent: " OTHER "\r\n");
 }

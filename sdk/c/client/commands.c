@@ -86,7 +86,8 @@ static void commands_exclude(tova_commands *list, json_t *item, const char *excl
 
 static void commands_data(tova_commands *list, json_t *item, const char *text)
 {
-	commands_text(list, item, "data", text, "a text is no UTF-8: binary messages have functions of their own");
+	commands_text(list, item, "data", text,
+		      "a text is no UTF-8: binary messages have functions of their own");
 }
 
 static void commands_bytes(tova_commands *list, json_t *item, const void *bytes, size_t n)
@@ -188,7 +189,8 @@ static bool commands_code_ok(int code)
 static void commands_closing(tova_commands *list, json_t *item, int code, const char *reason)
 {
 	if (!commands_code_ok(code))
-		commands_fail(list, "a close code is 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999");
+		commands_fail(list,
+			      "a close code is 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999");
 	if (item != NULL && code != 0)
 		json_object_set_new(item, "code", json_integer(code));
 	if (reason == NULL || *reason == '\0')

@@ -26,9 +26,9 @@ typedef struct tova_client tova_client;
 typedef struct tova_commands tova_commands;
 
 struct tova_client_options {
-	const char *token;	  /* NULL: none */
-	const char *mount;	  /* NULL: the only one that the host has */
-	const char *ca;		  /* PEM file of whom to trust over TLS; NULL: whom the system does */
+	const char *token; /* NULL: none */
+	const char *mount; /* NULL: the only one that the host has */
+	const char *ca;	   /* PEM file of whom to trust over TLS; NULL: whom the system does */
 	unsigned long timeout_ms; /* for a commit, all attempts together; 0: 10,000 */
 };
 
@@ -47,8 +47,8 @@ enum tova_result {
 	TOVA_REFUSED,	  /* the host said no: nothing was done */
 	TOVA_UNREACHABLE, /* no host was reached in time: nothing was done */
 	TOVA_EXPIRED,	  /* its time was over: nothing was done */
-	/* it was sent, and its answer never came, nor that to its repetition: whether it was done is
-	 * not known */
+	/* it was sent, and its answer never came, nor that to its repetition: whether it was done
+	 * is not known */
 	TOVA_ANSWER_LOST,
 	TOVA_WRONG, /* a command was given something that none can be: nothing was sent */
 };
@@ -64,7 +64,8 @@ struct tova_answer {
 
 struct tova_call {
 	unsigned long timeout_ms; /* 0: the client's */
-	unsigned long expires_ms; /* from now; what is not done by then is not done at all; 0: never */
+	unsigned long
+		expires_ms; /* from now; what is not done by then is not done at all; 0: never */
 };
 
 /* Sends the commands and waits: all of them are done, or none. call: NULL: as if all were 0. The
@@ -82,9 +83,9 @@ void tova_commands_clear(tova_commands *list);
 /* NULL is allowed. */
 void tova_commands_free(tova_commands *list);
 
-/* Each adds one; texts and bytes are copied. What is wrong with one (a room of no name, half a UTF-8
- * sequence, no memory) is told by the commit. conn: the id of a connection. exclude: one that does
- * not get it, or NULL. */
+/* Each adds one; texts and bytes are copied. What is wrong with one (a room of no name, half a
+ * UTF-8 sequence, no memory) is told by the commit. conn: the id of a connection. exclude: one that
+ * does not get it, or NULL. */
 void tova_commands_send(tova_commands *list, const char *conn, const char *text);
 void tova_commands_send_bytes(tova_commands *list, const char *conn, const void *bytes, size_t n);
 void tova_commands_broadcast(tova_commands *list, const char *text, const char *exclude);

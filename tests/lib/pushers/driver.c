@@ -1,4 +1,5 @@
-/* What tests ask of the client in C: a call a line, an answer a line. The first line says where to connect. */
+/* What tests ask of the client in C: a call a line, an answer a line. The first line says where to
+ * connect. */
 #include <jansson.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -32,8 +33,8 @@ static unsigned char *bytes_of(const json_t *o, size_t *n_r)
 static void more(tova_commands *list, const json_t *o)
 {
 	static const char *const numbers[] = {"max", "users_max", "last", "since", "epoch"},
-				*const flags[] = {"first", "replace", "keep"},
-				*const lists[] = {"rooms", "exclude_users", "exclude_rooms"};
+				 *const flags[] = {"first", "replace", "keep"},
+				 *const lists[] = {"rooms", "exclude_users", "exclude_rooms"};
 	const char *names[16];
 	for (size_t i = 0; i < 5; i++)
 		if (json_object_get(o, numbers[i]) != NULL)
@@ -42,7 +43,8 @@ static void more(tova_commands *list, const json_t *o)
 						     json_object_get(o, numbers[i])));
 	for (size_t i = 0; i < 3; i++)
 		if (json_object_get(o, flags[i]) != NULL)
-			tova_commands_flag(list, flags[i], json_is_true(json_object_get(o, flags[i])));
+			tova_commands_flag(list, flags[i],
+					   json_is_true(json_object_get(o, flags[i])));
 	for (size_t i = 0; i < 3; i++) {
 		const json_t *all = json_object_get(o, lists[i]);
 		for (size_t k = 0; k < json_array_size(all); k++)
@@ -144,11 +146,12 @@ static json_t *parallel(tova_client *c, const json_t *o)
 	json_t *failed = json_array();
 	unsigned long long calls = 0, receivers = 0;
 	for (int i = 0; i < n; i++) {
-		shares[i] = (struct share){.client = c,
-					   .room = text(o, "room"),
-					   .thread = i,
-					   .each = (int)json_integer_value(json_object_get(o, "each")),
-					   .failed = json_array()};
+		shares[i] =
+			(struct share){.client = c,
+				       .room = text(o, "room"),
+				       .thread = i,
+				       .each = (int)json_integer_value(json_object_get(o, "each")),
+				       .failed = json_array()};
 		pthread_create(&shares[i].id, NULL, say, &shares[i]);
 	}
 	for (int i = 0; i < n; i++) {
@@ -166,14 +169,17 @@ static json_t *perform(tova_client *c, const json_t *o)
 {
 	const char *word = text(o, "call");
 	struct tova_answer a;
-	struct tova_call call = {.expires_ms = (unsigned long)(json_number_value(json_object_get(o, "expires")) * 1000)};
+	struct tova_call call = {
+		.expires_ms =
+			(unsigned long)(json_number_value(json_object_get(o, "expires")) * 1000)};
 	if (strcmp(word, "parallel") == 0)
 		return parallel(c, o);
 	tova_commands *list = tova_commands_new();
 	json_t *item;
 	size_t i;
 	if (strcmp(word, "commands") == 0)
-		json_array_foreach(json_object_get(o, "list"), i, item) add(list, text(item, "c"), item);
+		json_array_foreach(json_object_get(o, "list"), i, item)
+			add(list, text(item, "c"), item);
 	else
 		add(list, word, o);
 	tova_client_commit(c, list, &call, &a);
@@ -205,11 +211,14 @@ int main(void)
 		json_t *o = json_loads(line, 0, NULL), *said;
 		if (c == NULL) {
 			char *urls = urls_of(o);
-			const struct tova_client_options options = {
-				.token = text(o, "token"),
-				.mount = text(o, "mount"),
-				.ca = text(o, "ca"),
-				.timeout_ms = (unsigned long)(json_number_value(json_object_get(o, "timeout")) * 1000)};
+			const struct tova_client_options options =
+				{.token = text(o, "token"),
+				 .mount = text(o, "mount"),
+				 .ca = text(o, "ca"),
+				 .timeout_ms =
+					 (unsigned long)(json_number_value(
+								 json_object_get(o, "timeout")) *
+							 1000)};
 			c = tova_client_connect(urls, &options, why, sizeof why);
 			free(urls);
 			json_decref(o);

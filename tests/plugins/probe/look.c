@@ -85,6 +85,6 @@ static int look_log(struct probe_run *r, char *rest)
 
 const struct probe_command look_commands[] = {
 	{"event", look_event},	     {"myid", look_id},	    {"results", look_results},
-	{"counters", look_counters}, {"about", look_about}, {"trace", look_trace}, {"setting", look_setting},
-	{"log", look_log},	     {NULL, NULL},
+	{"counters", look_counters}, {"about", look_about}, {"trace", look_trace},
+	{"setting", look_setting},   {"log", look_log},	    {NULL, NULL},
 };
