@@ -287,8 +287,7 @@ def test_rooms_and_who_a_connection_is(tmp_path, door):
         assert "nobody is in a room a b" in tell("members", "a b", code=1)
         assert tell("info", one.id, "grüße", "--user", "anna") == "" and tell("info", two.id, "--user", "anna") == ""
         assert tell("join", one.id, "tea") == "" and tell("join", two.id, "tea") == ""
-        if door == "socket":
-            assert [user["user"] for user in json.loads(tell("--json", "users", "tea"))["users"]] == ["anna"]
+        assert json.loads(tell("--json", "users", "tea"))["users"] == [{"user": "anna", "connections": 2}] and "nobody is in a room empty" in tell("users", "empty", code=1)
         assert [c["user"] for c in json.loads(tell("--json", "connections"))["connections"]] == ["anna", "anna"]
         for words in (("leave_all", "A" * 22), ("join", "A" * 22, "tea"), ("info", "A" * 22, "x")):
             assert "there is no connection " + "A" * 22 in tell(*words, code=1)
