@@ -465,8 +465,9 @@ static void delivery_again(struct mount *m, struct event_held *h)
 	delivery_run(m);
 }
 
-static void delivery_settle_now(struct mount *m, struct event_held *h, enum handler_result result,
-				struct span why)
+static inline __attribute__((always_inline)) void
+delivery_settle_now(struct mount *m, struct event_held *h, enum handler_result result,
+		    struct span why)
 {
 	struct lane *lane = h->lane;
 	struct session *s = h->event.session;
@@ -506,18 +507,34 @@ static void delivery_settle_now(struct mount *m, struct event_held *h, enum hand
 	delivery_run(m);
 }
 
+/* Is it parked instead? Of its own, so that the common case has room. */
+static __attribute__((noinline)) bool delivery_settle_parks(struct mount *m, struct event_held *h)
+{
+	CHECK(h->lane != NULL && h->lane->current == h && !h->parked && !m->running);
+	if (!delivery_waits(m, &m->commit))
+		return false;
+	h->parked = gate_park(m, &m->commit, &h->event, h);
+	if (!h->parked)
+		commit_spoil(&m->commit, COMMIT_E_MEMORY);
+	return h->parked;
+}
+
 void delivery_settle(struct mount *m, struct event_held *h, enum handler_result result,
 		     struct span why)
 {
 	CHECK(h->magic == CHECK_EVENT && loop_is_own(m->hub->loop));
-	CHECK(h->lane != NULL && h->lane->current == h && !h->parked && !m->running);
-	if (m->hub->gate != NULL && result == HANDLER_DONE && delivery_waits(m, &m->commit)) {
-		h->parked = gate_park(m, &m->commit, &h->event, h);
-		if (h->parked)
-			return;
-		commit_spoil(&m->commit, COMMIT_E_MEMORY);
-	}
+	if (__builtin_expect(m->hub->gate != NULL, 0) && result == HANDLER_DONE &&
+	    delivery_settle_parks(m, h))
+		return;
 	delivery_settle_now(m, h, result, why);
+}
+
+/* Not a second copy of it where a round trip costs as much. */
+static __attribute__((noinline)) void delivery_settle_released(struct mount *m,
+							       struct event_held *h)
+{
+	h->parked = false;
+	delivery_settle_now(m, h, HANDLER_DONE, (struct span){0});
 }
 
 static bool delivery_submit_async(struct mount *m, struct session *s, const struct hub_event *e)
@@ -701,8 +718,7 @@ void delivery_release(struct mount *m)
 	} else if (p->held == NULL) {
 		delivery_release_push(m);
 	} else if (handler_is_async(m->handler)) {
-		p->held->parked = false;
-		delivery_settle_now(m, p->held, HANDLER_DONE, (struct span){0});
+		delivery_settle_released(m, p->held);
 	} else {
 		delivery_release_held(m, p);
 	}
