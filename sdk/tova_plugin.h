@@ -7,7 +7,9 @@
  * asker; tova_after, tova_sendf, tova_broadcastf, tova_broadcastf_to, tova_with_key 1.4  on_save,
  * keep, kept 1.5  on_away, on_back, join_history, TOVA_UNKEPT, TOVA_QUERY_HISTORY and what answers
  * it; join_if, leave_all, broadcast_among, close_room, info, about; TOVA_QUERY_USERS; tova_reply:
- * members, users 1.6  watch, unwatch, on_join, on_leave, prolong
+ * members, users 1.6  watch, unwatch, on_join, on_leave; prolong; room_state, set_room,
+ * mount_data; TOVA_ROOM_STATE, mount_size; TOVA_QUERY_ROOM_STATE; tova_reply: room_state; info in
+ * on_upgrade
  *
  * A plugin is a shared library that exports one constant struct:
  *
@@ -188,12 +190,13 @@ enum tova_query_kind {
 	TOVA_QUERY_STATS = 5,	    /* counters of the host */
 	TOVA_QUERY_HISTORY = 6,	    /* since 1.5: what a room remembers */
 	TOVA_QUERY_USERS = 7,	    /* since 1.5: users in a room, each once */
+	TOVA_QUERY_ROOM_STATE = 8,  /* since 1.6: what is kept with a room */
 };
 
 typedef struct tova_query {
 	size_t size;
 	uint32_t kind;	  /* enum tova_query_kind */
-	const char *room; /* COUNT, MEMBERS, HISTORY, USERS */
+	const char *room; /* COUNT, MEMBERS, HISTORY, USERS, ROOM_STATE */
 	size_t room_len;
 	tova_ws ws;  /* ROOMS */
 	uint64_t id; /* yours; handed back with the answer */
@@ -280,6 +283,18 @@ typedef struct tova_presence {
 /* Of watch, where nothing is said: five seconds. */
 #define TOVA_GRACE UINT32_MAX
 
+/* Since 1.6. What is kept with a room. */
+typedef struct tova_room_state {
+	size_t size;
+	const char *room; /* ends in NUL */
+	const void *data; /* len bytes, and a NUL behind them that does not count */
+	size_t len;
+	uint64_t version; /* what set_room needs; 0: nothing is kept */
+} tova_room_state;
+
+/* Of set_room: whatever there is is replaced. */
+#define TOVA_ANY_VERSION UINT64_MAX
+
 /* Since 1.5. What `about` tells. */
 enum tova_about {
 	TOVA_USER = 1,	 /* whose connection it is: as `info` has said, or the token's "sub" */
@@ -329,6 +344,8 @@ typedef struct tova_reply {
 	 * tova_members() and tova_users() */
 	const tova_member *members;
 	const tova_room_user *users;
+	/* Since 1.6: ROOM_STATE. Use tova_replied_room_state() */
+	const tova_room_state *room_state;
 } tova_reply;
 
 /* What is being handled. ws and sequence never change when an event is delivered again, so a
@@ -446,7 +463,8 @@ struct tova_host {
 			  size_t reason_len);
 	/* Since 1.5 [loop]. Says who a connection is: what others in the mount may know of it, at
 	 * most 1,024 bytes of UTF-8, and as whom it counts among users, 1 to 255 bytes. NULL: as it
-	 * was; no bytes: nothing, and the token's "sub" again. */
+	 * was; no bytes: nothing, and the token's "sub" again. Since 1.6 also in on_upgrade, with
+	 * TOVA_NONE: of the connection that is asked for. */
 	int (*info)(tova_mount *m, tova_ws ws, const char *info, size_t info_len, const char *user,
 		    size_t user_len);
 	/* Since 1.5 [loop]. Of the event's connection, in any callback: enum tova_about. NULL:
@@ -465,6 +483,24 @@ struct tova_host {
 	 * it does not end then. One that is not good, or of another "sub", fails the callback when it
 	 * commits. */
 	int (*prolong)(tova_mount *m, tova_ws ws, const char *token, size_t token_len);
+	/* Since 1.6 [loop]. The room that the event's connection has joined first, and what is kept
+	 * there, as it is when the event is given; for plugins with TOVA_ROOM_STATE. Of one that has
+	 * ended it is the room that it was in then. TOVA_E_STATE: it is in none, or the event has no
+	 * connection. What it points at is valid until the callback returns. */
+	int (*room_state)(tova_mount *m, tova_room_state *state_r);
+	/* Since 1.6 [loop]. Keeps at most 65,536 bytes with a room, instead of what is kept there
+	 * with that version (0: nothing); no bytes: nothing any more. If the room has another version
+	 * when the callback commits, none of its commands is done. In a worker process the event is
+	 * given again then, with what there is by that time, ten times at most; in the host nobody
+	 * sets a room meanwhile, so an old version is the plugin's own: the callback fails. */
+	int (*set_room)(tova_mount *m, const char *room, size_t room_len, const void *data,
+			size_t len, uint64_t version);
+	/* Since 1.6 [loop]. What the plugin keeps for its mount: mount_size bytes, zeroed at first,
+	 * yours to change in callbacks of events (in on_upgrade only to read): changes are undone if
+	 * the callback fails. NULL in others. Kept by the host over a reload into the same size. With
+	 * --isolate all worker processes have the same: where one was faster the event of the other
+	 * is given again, as with set_room. */
+	void *(*mount_data)(tova_mount *m);
 };
 
 /* --- the plugin's side ------------------------------------------------------------------------ */
@@ -473,6 +509,9 @@ enum tova_plugin_flags {
 	/* Connection data holds pointers: it can not travel to a worker process, nor into another
 	   size at reload without migrate(). */
 	TOVA_LOCAL_DATA = 1u << 0,
+	/* Since 1.6. Events come with what is kept with the first room of their connection: see
+	   room_state. */
+	TOVA_ROOM_STATE = 1u << 1,
 };
 
 /* A setting the plugin knows. With a list, the host refuses others at start; name NULL ends the
@@ -534,6 +573,8 @@ typedef struct tova_plugin {
 	 * has come and gone before he could be told of is not told of. */
 	int (*on_join)(tova_mount *m, const tova_presence *who);
 	int (*on_leave)(tova_mount *m, const tova_presence *who);
+	/* Since 1.6. Bytes that are kept for the mount, at most 65,536: see mount_data. */
+	uint32_t mount_size;
 } tova_plugin;
 
 #if defined(_WIN32)
@@ -794,6 +835,39 @@ static inline int tova_prolong(tova_mount *m, tova_ws ws, const char *token)
 	return m->host->size >= offsetof(tova_host, prolong) + sizeof m->host->prolong
 		       ? m->host->prolong(m, ws, token, strlen(token))
 		       : TOVA_E_ARG;
+}
+
+static inline int tova_has_1_6_(tova_mount *m)
+{
+	return m->host->size >= offsetof(tova_host, mount_data) + sizeof m->host->mount_data;
+}
+
+/* What is kept with the room that the event's connection has joined first. */
+static inline int tova_get_room(tova_mount *m, tova_room_state *state_r)
+{
+	memset(state_r, 0, sizeof *state_r);
+	state_r->size = sizeof *state_r;
+	return tova_has_1_6_(m) ? m->host->room_state(m, state_r) : TOVA_E_ARG;
+}
+
+/* Keeps these bytes with a room instead of what has that version. */
+static inline int tova_set_room(tova_mount *m, const char *room, const void *data, size_t len,
+				uint64_t version)
+{
+	return tova_has_1_6_(m) ? m->host->set_room(m, room, strlen(room), data, len, version)
+				: TOVA_E_ARG;
+}
+
+/* Of an answer; NULL: it is another one. */
+static inline const tova_room_state *tova_replied_room_state(const tova_reply *r)
+{
+	return r->size >= offsetof(tova_reply, room_state) + sizeof r->room_state ? r->room_state
+										  : NULL;
+}
+
+static inline void *tova_mount_data(tova_mount *m)
+{
+	return tova_has_1_6_(m) ? m->host->mount_data(m) : NULL;
 }
 
 /* exclude: TOVA_NONE for nobody. */

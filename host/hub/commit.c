@@ -545,12 +545,10 @@ enum commit_error commit_set_if(struct commit *c, uint64_t target, const void *d
 	return COMMIT_OK;
 }
 
-enum commit_error commit_set_room(struct commit *c, struct span room, const void *data, size_t len,
-				  const uint64_t *version)
+static enum commit_error commit_keep(struct commit *c, struct span room, const void *data,
+				     size_t len, const uint64_t *version)
 {
 	struct command state;
-	if (!rules_name_ok(room))
-		return commit_spoil(c, COMMIT_E_ROOM);
 	if (len > RULES_ROOM_STATE_MAX)
 		return commit_spoil(c, COMMIT_E_ROOM_STATE_SIZE);
 	struct command *command = commit_add(c, COMMAND_SET_ROOM, 0);
@@ -560,10 +558,29 @@ enum commit_error commit_set_room(struct commit *c, struct span room, const void
 	command->room_state.text = state.text;
 	command->room_state.len = state.text_len;
 	command->room_state.version = version != NULL ? *version : 0;
+	command->room_state.next = 0;
 	command->code = version != NULL;
 	c->judged = true;
 	c->n++;
 	return COMMIT_OK;
+}
+
+enum commit_error commit_set_room(struct commit *c, struct span room, const void *data, size_t len,
+				  const uint64_t *version)
+{
+	return rules_name_ok(room) ? commit_keep(c, room, data, len, version)
+				   : commit_spoil(c, COMMIT_E_ROOM);
+}
+
+enum commit_error commit_set_mount(struct commit *c, const void *data, size_t len, uint64_t version,
+				   uint64_t next)
+{
+	if (next == 0 || len == 0)
+		return commit_spoil(c, COMMIT_E_ARG);
+	enum commit_error error = commit_keep(c, (struct span){"", 0}, data, len, &version);
+	if (error == COMMIT_OK)
+		c->mount_next = c->commands[c->n - 1].room_state.next = next;
+	return error;
 }
 
 enum commit_error commit_timer(struct commit *c, bool of_session, uint64_t target,
@@ -600,8 +617,9 @@ enum commit_error commit_cancel(struct commit *c, bool of_session, uint64_t targ
 enum commit_error commit_query(struct commit *c, const struct event_query *query)
 {
 	bool has_room = query->kind == EVENT_QUERY_COUNT || query->kind == EVENT_QUERY_MEMBERS ||
-			query->kind == EVENT_QUERY_HISTORY || query->kind == EVENT_QUERY_USERS;
-	if (query->kind < EVENT_QUERY_COUNT || query->kind > EVENT_QUERY_USERS)
+			query->kind == EVENT_QUERY_HISTORY || query->kind == EVENT_QUERY_USERS ||
+			query->kind == EVENT_QUERY_ROOM_STATE;
+	if (query->kind < EVENT_QUERY_COUNT || query->kind > EVENT_QUERY_ROOM_STATE)
 		return commit_spoil(c, COMMIT_E_ARG);
 	if (has_room && !rules_name_ok(query->room))
 		return commit_spoil(c, COMMIT_E_ROOM);

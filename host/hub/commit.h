@@ -143,6 +143,7 @@ struct command {
 		struct {
 			uint32_t text, len; /* in the arena: what a SET_ROOM sets */
 			uint64_t version;   /* that it replaces, if it compares */
+			uint64_t next;	    /* that it makes; 0: any */
 		} room_state;
 		struct {
 			uint32_t text, len; /* in the arena: the user of an INFO; of a CLOSE_ROOM
@@ -159,6 +160,10 @@ struct commit {
 	uint64_t bytes;
 	bool judged;		 /* some may fail when it comes to that: see delivery_judge */
 	bool parted;		 /* while it is applied: it has closed its own connection */
+	uint64_t mount_next; /* the version that a commit_set_mount makes; 0: there is none */
+	/* It is about to be applied, of that event: for a handler that settles at once. NULL: nothing */
+	void (*applied)(void *ctx, const struct hub_event *e);
+	void *applied_ctx;
 	enum commit_error error; /* of the first command that was wrong */
 	uint32_t wrong;		 /* its place, from 0; COMMIT_WHOLE: it is none of them */
 	struct session *origin;	 /* whose event it is, or NULL */
@@ -185,6 +190,8 @@ static inline void commit_begin(struct commit *c, struct session *origin)
 	c->judged = false;
 	c->bytes = 0;
 	c->checked = (struct span){0};
+	c->mount_next = 0;
+	c->applied = NULL;
 }
 /* Its memory goes; there are no commands, or they were dropped. */
 void commit_free(struct commit *c);
@@ -261,6 +268,10 @@ enum commit_error commit_set_if(struct commit *c, uint64_t target, const void *d
  * nothing is kept. */
 enum commit_error commit_set_room(struct commit *c, struct span room, const void *data, size_t len,
 				  const uint64_t *version);
+/* What the plugin of a worker keeps for its mount: it has made it from `version` (0: there was
+ * nothing), and calls it `next`. */
+enum commit_error commit_set_mount(struct commit *c, const void *data, size_t len, uint64_t version,
+				   uint64_t next);
 /* of_session: the timer belongs to `target`; else to the mount. */
 enum commit_error commit_timer(struct commit *c, bool of_session, uint64_t target,
 			       const struct event_timer *timer);

@@ -108,6 +108,8 @@ static inline __attribute__((always_inline)) bool delivery_commit_or_drop(struct
 		c->answers = NULL;
 	if (ok) {
 		m->hub->loop->stats.commits++;
+		if (c->applied != NULL)
+			c->applied(c->applied_ctx, e);
 		if (c->n > 0)
 			apply_commit(m->hub, m, c);
 	} else {

@@ -88,6 +88,7 @@ enum event_query_kind {
 	EVENT_QUERY_STATS,
 	EVENT_QUERY_HISTORY,
 	EVENT_QUERY_USERS,
+	EVENT_QUERY_ROOM_STATE,
 };
 
 /* A question; it is answered from what is committed when its event is delivered. */

@@ -24,13 +24,22 @@ const struct room_state *room_state_find(const struct mount *m, struct span room
 	return room_state_of(m, room);
 }
 
+/* A room that has gone knows nothing of its state any more. */
+const struct room_state *room_state_of_session(const struct session *s)
+{
+	const struct room *r = session_first_room(s);
+	return r == NULL  ? NULL
+	       : s->ended ? room_state_find(s->mount, (struct span){r->name, r->len})
+			  : r->state;
+}
+
 /* --- memory ----------------------------------------------------------------------------------- */
 
 /* Bytes that a state of that length holds, of a room with a name so long. */
 static uint64_t room_state_weight(size_t name_len, size_t len)
 {
 	return sizeof(struct room_state) + name_len + ROOM_STATE_SLOTS + ROOM_STATE_MALLOC +
-	       (len > 0 ? len + ROOM_STATE_MALLOC : 0);
+	       (len > 0 ? len + 1 + ROOM_STATE_MALLOC : 0);
 }
 
 static void room_state_count(struct hub *hub, uint64_t less, uint64_t more)
@@ -38,6 +47,16 @@ static void room_state_count(struct hub *hub, uint64_t less, uint64_t more)
 	CHECK(hub->room_states.held >= less);
 	hub->room_states.held += more - less;
 	hub->loop->stats.room_state_bytes = hub->room_states.held;
+}
+
+/* Rooms are counted, the mount's own is not. */
+static void room_state_count_one(const struct room_state *state, bool more)
+{
+	struct stats *stats = &state->mount->hub->loop->stats;
+	if (state->name_len > 0 && more)
+		stats->room_states++;
+	else if (state->name_len > 0 && state->version > 0)
+		stats->room_states--;
 }
 
 static struct room_state *room_state_add(struct mount *m, struct span name)
@@ -52,10 +71,10 @@ static struct room_state *room_state_add(struct mount *m, struct span name)
 	memcpy(state->name, name.p, name.n);
 	hash_table_add(states, &state->place, hash_bytes(&m->rooms.key, name.p, name.n));
 	struct room *r = room_find(&m->rooms, name);
-	state->occupied = r != NULL;
+	state->occupied = r != NULL || name.n == 0;
 	if (r != NULL)
 		r->state = state;
-	else
+	else if (!state->occupied)
 		room_state_place_rest(state);
 	room_state_count(m->hub, 0, room_state_weight(name.n, 0));
 	return state;
@@ -76,7 +95,7 @@ static void room_state_remove(struct room_state *state)
 		TAILQ_REMOVE(&m->hub->room_states.empty, state, link);
 	hash_table_remove(&m->rooms.states, &state->place);
 	hash_table_shrink(&m->rooms.states, 64);
-	m->hub->loop->stats.room_states -= state->version > 0;
+	room_state_count_one(state, false);
 	room_state_count(m->hub, room_state_weight(state->name_len, state->len), 0);
 	free(state->bytes);
 	free(state->next);
@@ -88,7 +107,7 @@ static void room_state_empty(struct room_state *state)
 {
 	room_state_count(state->mount->hub, room_state_weight(state->name_len, state->len),
 			 room_state_weight(state->name_len, 0));
-	state->mount->hub->loop->stats.room_states -= state->version > 0;
+	room_state_count_one(state, false);
 	free(state->bytes);
 	state->bytes = NULL;
 	state->len = 0;
@@ -212,7 +231,8 @@ static bool room_state_fits(const struct mount *m, const struct commit *c)
 	const struct room_states *all = &m->hub->room_states;
 	int64_t growth = 0;
 	for (uint32_t i = 0; i < c->n; i++)
-		if (room_state_command(c, i) != NULL && room_state_is_last(c, i))
+		if (room_state_command(c, i) != NULL && c->commands[i].text_len > 0 &&
+		    room_state_is_last(c, i))
 			growth += room_state_growth(m, c, i);
 	return growth <= 0 || all->held + (uint64_t)growth <= all->max;
 }
@@ -237,7 +257,7 @@ static bool room_state_prepare_one(struct mount *m, const struct commit *c, uint
 	if (state == NULL)
 		return false;
 	CHECK(state->next == NULL);
-	state->next = malloc(command->room_state.len);
+	state->next = malloc(command->room_state.len + 1);
 	return state->next != NULL;
 }
 
@@ -276,7 +296,10 @@ void room_state_check(struct mount *m, struct commit *c, const struct event_held
 		const struct command *command = room_state_command(c, i);
 		if (command == NULL)
 			continue;
-		if (!room_state_is_current(m, c, command, h))
+		if (command->text_len == 0 && room_state_of_mount(m) != NULL &&
+		    room_state_of_mount(m)->len != command->room_state.len)
+			commit_spoil_at(c, COMMIT_E_STATE, i); /* of a plugin that was replaced */
+		else if (!room_state_is_current(m, c, command, h))
 			commit_spoil_at(c, COMMIT_E_ROOM_STATE, i);
 		else if (++n > ROOM_STATE_COMMIT_MAX)
 			commit_spoil_at(c, COMMIT_E_LIMIT, i);
@@ -287,17 +310,18 @@ void room_state_check(struct mount *m, struct commit *c, const struct event_held
 		room_state_prepare(m, c);
 }
 
-static void room_state_put(struct room_state *state, uint32_t len)
+static void room_state_put(struct room_state *state, uint32_t len, uint64_t version)
 {
 	struct hub *hub = state->mount->hub;
 	room_state_count(hub, room_state_weight(state->name_len, state->len),
 			 room_state_weight(state->name_len, len));
-	hub->loop->stats.room_states += state->version == 0;
+	if (state->version == 0)
+		room_state_count_one(state, true);
 	free(state->bytes);
 	state->bytes = state->next;
 	state->next = NULL;
 	state->len = len;
-	state->version = ++hub->room_states.version;
+	state->version = version != 0 ? version : ++hub->room_states.version;
 	if (state->occupied)
 		return;
 	TAILQ_REMOVE(&hub->room_states.empty, state, link);
@@ -318,8 +342,39 @@ void room_state_set(struct mount *m, const struct commit *c, const struct comman
 	}
 	CHECK(state != NULL && state->next != NULL);
 	memcpy(state->next, c->arena + command->room_state.text, len);
-	room_state_put(state, len);
+	state->next[len] = '\0';
+	room_state_put(state, len, command->room_state.next);
 	m->room_version = state->version;
+}
+
+const struct room_state *room_state_of_mount(const struct mount *m)
+{
+	return room_state_find(m, (struct span){"", 0});
+}
+
+bool room_state_mount_begin(struct mount *m, uint32_t size, bool *anew_r)
+{
+	struct room_state *state = room_state_of(m, (struct span){"", 0});
+	*anew_r = state != NULL && state->len > 0 && state->len != size;
+	if (size == 0 && state != NULL)
+		room_state_empty(state);
+	if (size == 0 || (state != NULL && state->len == size))
+		return true;
+	if (state == NULL && (state = room_state_add(m, (struct span){"", 0})) == NULL)
+		return false;
+	state->next = calloc(1, size + 1);
+	if (state->next == NULL)
+		return false;
+	room_state_put(state, size, 0);
+	return true;
+}
+
+void room_state_mount_write(struct mount *m, const void *bytes)
+{
+	struct room_state *state = room_state_of(m, (struct span){"", 0});
+	CHECK(state != NULL && state->len > 0);
+	memcpy(state->bytes, bytes, state->len);
+	state->version = ++m->hub->room_states.version;
 }
 
 /* --- turns ------------------------------------------------------------------------------------ */

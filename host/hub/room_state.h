@@ -30,12 +30,13 @@ struct hub;
 struct mount;
 TAILQ_HEAD(room_state_list, room_state);
 
+/* The one without a name is the mount's own: what its plugin keeps for it. */
 struct room_state {
 	struct hash_link place; /* in the mount's table, by name */
 	struct hash_link by_turn; /* among those whose turn some event has, by that */
 	struct mount *mount;
 	uint64_t version; /* 1 to 2^53 - 1, never the same twice; 0: there is no state */
-	char *bytes;
+	char *bytes; /* with a NUL behind them that does not count */
 	char *next; /* memory for what a commit that is about to be applied sets */
 	uint32_t len;
 	bool occupied;	  /* the room has members */
@@ -70,6 +71,10 @@ void room_state_free_all(struct mount *m);
  * of the loop ends. */
 const struct room_state *room_state_find(const struct mount *m, struct span room);
 
+/* Of the session's first room, see session_first_room. NULL: nothing is kept there, or it is in none. */
+struct session;
+const struct room_state *room_state_of_session(const struct session *s);
+
 /* --- room_state_place.c ----------------------------------------------------------------------- */
 
 /* The same among these, where the room's hash is known. */
@@ -94,6 +99,14 @@ static inline uint64_t room_state_version(const struct room_state *state)
 {
 	return state != NULL ? state->version : 0;
 }
+
+/* The mount's own; NULL: there is none. */
+const struct room_state *room_state_of_mount(const struct mount *m);
+/* There is one of that many bytes, zeroes where it had another size before. *anew_r: it had. False
+ * without memory. */
+bool room_state_mount_begin(struct mount *m, uint32_t size, bool *anew_r);
+/* All of it, between two commits or as one is applied. */
+void room_state_mount_write(struct mount *m, const void *bytes);
 
 /* Called before a commit is applied, of this event (NULL: of none that can be given again). An old
  * version, or the turn of another event, spoils it with COMMIT_E_ROOM_STATE; so does what is beyond

@@ -127,10 +127,11 @@ static inline struct span session_close_reason(const struct session *s)
 			       : (struct span){0};
 }
 /* The room that --route room goes by, and whose state its events come with: the first that it has
- * joined, and once it has left that one of the others. NULL: it is in none, or has ended. */
+ * joined, and once it has left that one of the others; of one that has ended, as it was then. NULL: it
+ * is in none. */
 static inline const struct room *session_first_room(const struct session *s)
 {
-	return s != NULL && !s->ended && room_count(&s->rooms) > 0 ? s->rooms.list->v[0].room : NULL;
+	return s != NULL && room_count(&s->rooms) > 0 ? s->rooms.list->v[0].room : NULL;
 }
 /* What a handler that settles later keeps with it. */
 static inline struct span session_state(const struct session *s)

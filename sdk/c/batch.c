@@ -25,6 +25,12 @@ static const struct {
 	{SPAN("tracestate"), offsetof(struct batch_object, tracestate), true},
 	{SPAN("bin"), offsetof(struct batch_object, bin), false},
 	{SPAN("state_bin"), offsetof(struct batch_object, state_bin), false},
+	{SPAN("room"), offsetof(struct batch_object, room), true},
+	{SPAN("room_state"), offsetof(struct batch_object, room_state), true},
+	{SPAN("room_state_bin"), offsetof(struct batch_object, room_state_bin), false},
+	{SPAN("room_version"), offsetof(struct batch_object, room_version), false},
+	{SPAN("mount_version"), offsetof(struct batch_object, mount_version), false},
+	{SPAN("mount_state_bin"), offsetof(struct batch_object, mount_state_bin), false},
 };
 
 /* A later version of the protocol may mean something else by a text, but bytes are counted for
@@ -65,7 +71,9 @@ static void batch_read_object(struct json *j, struct batch_object *o, size_t *cl
 	/* One by one: to clear all of it costs more than to read a short object. */
 	o->t.p = o->conn.p = o->state.p = o->data.p = o->subject.p = o->user.p = o->info.p =
 		NULL;
-	o->traceparent.p = o->tracestate.p = NULL;
+	o->traceparent.p = o->tracestate.p = o->room.p = o->room_state.p = NULL;
+	o->room_state_bin = o->mount_state_bin = o->mount_version = 0;
+	o->room_version = BATCH_NO_VERSION;
 	o->claims.p = NULL;
 	o->s = o->seq = o->run = o->bin = o->state_bin = 0;
 	o->attempt = 1;
@@ -76,6 +84,8 @@ static void batch_read_object(struct json *j, struct batch_object *o, size_t *cl
 		batch_read_member(j, key, o);
 	o->json.n = (size_t)(j->p - o->json.p);
 	o->state_bin_at = batch_claim(j, o->state_bin, claimed);
+	o->room_state_bin_at = batch_claim(j, o->room_state_bin, claimed);
+	o->mount_state_bin_at = batch_claim(j, o->mount_state_bin, claimed);
 	o->bin_at = batch_claim(j, o->bin, claimed);
 }
 
@@ -129,6 +139,20 @@ struct batch_bytes batch_state_bin(const struct batch_reader *b, const struct ba
 {
 	return o->has_state_bin ? (struct batch_bytes){b->bytes + o->state_bin_at, o->state_bin}
 				: (struct batch_bytes){NULL, 0};
+}
+
+struct batch_bytes batch_room_state_bin(const struct batch_reader *b, const struct batch_object *o)
+{
+	return o->room_state_bin > 0
+		       ? (struct batch_bytes){b->bytes + o->room_state_bin_at, o->room_state_bin}
+		       : (struct batch_bytes){NULL, 0};
+}
+
+struct batch_bytes batch_mount_state_bin(const struct batch_reader *b, const struct batch_object *o)
+{
+	return o->mount_state_bin > 0
+		       ? (struct batch_bytes){b->bytes + o->mount_state_bin_at, o->mount_state_bin}
+		       : (struct batch_bytes){NULL, 0};
 }
 
 struct batch_bytes batch_text(const struct json_string *s)

@@ -469,6 +469,39 @@ int commands_set(struct commands *c, tova_ws ws, const void *state, size_t len)
 	return commands_set_if(c, ws, state, len, NULL, 0);
 }
 
+int commands_set_room(struct commands *c, const char *room, size_t room_len, const void *data,
+		      size_t len, uint64_t version)
+{
+	int refused = commands_check_room(c, room, room_len);
+	if (refused == TOVA_OK && ((data == NULL && len > 0) ||
+				   (version > JSON_INTEGER_MAX && version != TOVA_ANY_VERSION)))
+		refused = commands_spoil(c, TOVA_E_ARG);
+	if (refused == TOVA_OK && (len > RULES_ROOM_STATE_MAX || !commands_has_room(c, len)))
+		refused = commands_spoil(c, TOVA_E_LIMIT);
+	if (refused != TOVA_OK)
+		return refused;
+	commands_name(c, "set_room");
+	commands_member(c, "room", room, room_len);
+	commands_number(c, "state_bin", len);
+	buffer_add(&c->binary, data, len);
+	if (version != TOVA_ANY_VERSION)
+		commands_number(c, "version", version);
+	return commands_end(c);
+}
+
+int commands_set_mount(struct commands *c, const void *data, size_t len, uint64_t version,
+		       uint64_t next)
+{
+	if (!commands_has_room(c, len))
+		return commands_spoil(c, TOVA_E_LIMIT);
+	commands_name(c, "set_mount");
+	commands_number(c, "state_bin", len);
+	buffer_add(&c->binary, data, len);
+	commands_number(c, "version", version);
+	commands_number(c, "next", next);
+	return commands_end(c);
+}
+
 /* With a connection it is that one's, which has to be said. */
 static void commands_timer_name(struct commands *c, const char *command, tova_ws ws,
 				const char *name)

@@ -57,6 +57,12 @@ int commands_set(struct commands *c, tova_ws ws, const void *state, size_t len);
 /* if_state: NULL: whatever is stored. */
 int commands_set_if(struct commands *c, tova_ws ws, const void *state, size_t len,
 		    const void *if_state, size_t if_len);
+/* version: TOVA_ANY_VERSION: whatever there is. */
+int commands_set_room(struct commands *c, const char *room, size_t room_len, const void *data,
+		      size_t len, uint64_t version);
+/* What is kept for the mount, made from `version`; it is `next` from then on. */
+int commands_set_mount(struct commands *c, const void *data, size_t len, uint64_t version,
+		       uint64_t next);
 int commands_timer(struct commands *c, const tova_timer *t);
 int commands_cancel(struct commands *c, tova_ws ws, const char *name);
 

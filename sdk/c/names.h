@@ -15,9 +15,11 @@
 #define batch_bin tova__batch_bin
 #define batch_clear tova__batch_clear
 #define batch_json tova__batch_json
+#define batch_mount_state_bin tova__batch_mount_state_bin
 #define batch_next tova__batch_next
 #define batch_read tova__batch_read
 #define batch_reader_free tova__batch_reader_free
+#define batch_room_state_bin tova__batch_room_state_bin
 #define batch_state_bin tova__batch_state_bin
 #define batch_text tova__batch_text
 #define batch_write tova__batch_write
@@ -51,6 +53,8 @@
 #define commands_send tova__commands_send
 #define commands_set tova__commands_set
 #define commands_set_if tova__commands_set_if
+#define commands_set_mount tova__commands_set_mount
+#define commands_set_room tova__commands_set_room
 #define commands_spoil tova__commands_spoil
 #define commands_timer tova__commands_timer
 #define commands_prolong tova__commands_prolong
@@ -149,6 +153,7 @@
 #define task_failure tova__task_failure
 #define task_free tova__task_free
 #define task_host tova__task_host
+#define task_mount_data tova__task_mount_data
 #define task_refuse tova__task_refuse
 #define utf8_check tova__utf8_check
 #define wide_unmask tova__wide_unmask
@@ -157,6 +162,7 @@
 #define who_copy tova__who_copy
 #define who_is_whole tova__who_is_whole
 #define who_set tova__who_set
+#define worker_mount_data tova__worker_mount_data
 #define worker_link tova__worker_link
 #define worker_pending tova__worker_pending
 #define worker_plugin tova__worker_plugin

@@ -159,6 +159,7 @@ static void pending_say_query(const struct query *query, struct batch *out)
 		[TOVA_QUERY_STATS] = "stats",
 		[TOVA_QUERY_HISTORY] = "history",
 		[TOVA_QUERY_USERS] = "users",
+		[TOVA_QUERY_ROOM_STATE] = "room_state",
 	};
 	struct buffer text = {0};
 	char id[TOVA_WS_TEXT];

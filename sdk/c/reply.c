@@ -206,6 +206,31 @@ static int reply_history(struct task *t, const tova_plugin *plugin, tova_reply *
 	return result;
 }
 
+static int reply_room_state(struct task *t, const tova_plugin *plugin, const struct query *query,
+			    tova_reply *reply, const json_t *json)
+{
+	const json_t *text = json_object_get(json, "state");
+	const char *binary = json_string_value(json_object_get(json, "state_base64"));
+	size_t n = binary != NULL ? strlen(binary) : json_string_length(text);
+	unsigned char *bytes = malloc(n + 1);
+	if (bytes == NULL)
+		return reply_no_memory(t);
+	if (binary != NULL)
+		n = reply_base64(binary, bytes);
+	else if (n > 0)
+		memcpy(bytes, json_string_value(text), n);
+	bytes[n] = '\0';
+	const tova_room_state state = {.size = sizeof state,
+				       .room = query->room,
+				       .data = bytes,
+				       .len = n,
+				       .version = reply_counter(json, "version")};
+	reply->room_state = &state;
+	int result = plugin->on_reply(&t->api, reply);
+	free(bytes);
+	return result;
+}
+
 int reply_deliver(struct task *t, const tova_plugin *plugin, const struct query *query,
 		  const json_t *json)
 {
@@ -227,6 +252,8 @@ int reply_deliver(struct task *t, const tova_plugin *plugin, const struct query 
 		return reply_connections(t, plugin, &reply, json_object_get(json, "connections"));
 	case TOVA_QUERY_ROOMS:
 		return reply_rooms(t, plugin, &reply, json_object_get(json, "rooms"));
+	case TOVA_QUERY_ROOM_STATE:
+		return reply_room_state(t, plugin, query, &reply, json);
 	case TOVA_QUERY_HISTORY:
 		return reply_history(t, plugin, &reply, json);
 	case TOVA_QUERY_STATS:

@@ -126,11 +126,32 @@ static void table_told(struct task *t, enum who_text which, const char *text, si
 	who_set(&t->who, which, n > 0 ? copy : NULL);
 }
 
+/* Of the connection that is asked for: it is part of the answer. */
+static int table_introduce(struct task *t, const char *info, size_t info_len, const char *user,
+			   size_t user_len)
+{
+	struct task_answer *a = &t->answer;
+	if ((info == NULL && user == NULL) ||
+	    (user != NULL && user_len > 0 && !rules_name_ok((struct span){user, user_len})))
+		return commands_spoil(&t->commands, TOVA_E_ARG);
+	if (info != NULL && (info_len > RULES_INFO_MAX || !utf8_valid(info, info_len)))
+		return commands_spoil(&t->commands, TOVA_E_LIMIT);
+	a->has_info = a->has_info || info != NULL;
+	a->has_user = a->has_user || user != NULL;
+	if (info != NULL)
+		snprintf(a->info, sizeof a->info, "%.*s", (int)info_len, info);
+	if (user != NULL)
+		snprintf(a->user, sizeof a->user, "%.*s", (int)user_len, user);
+	return TOVA_OK;
+}
+
 static int table_info(tova_mount *m, tova_ws ws, const char *info, size_t info_len,
 		      const char *user, size_t user_len)
 {
 	struct task *t = task_of(m);
 	int refused = check(t, true);
+	if (refused == TOVA_OK && t->phase == TASK_UPGRADE && tova_ws_eq(ws, TOVA_NONE))
+		return table_introduce(t, info, info_len, user, user_len);
 	if (refused == TOVA_OK)
 		refused = commands_info(&t->commands, ws, info, info_len, user, user_len);
 	if (refused != TOVA_OK || !t->has_ws || !tova_ws_eq(ws, t->event.ws))
@@ -322,6 +343,38 @@ static const char *table_about(tova_mount *m, uint32_t what)
 				     : NULL;
 }
 
+/* --- what is kept with a room, and for the mount ---------------------------------------------- */
+
+static int table_room_state(tova_mount *m, tova_room_state *state_r)
+{
+	const struct task *t = task_of(m);
+	int refused = check(t, false);
+	if (refused != TOVA_OK)
+		return refused;
+	if (state_r == NULL || state_r->size < sizeof *state_r)
+		return TOVA_E_ARG;
+	if (t->room.room == NULL)
+		return TOVA_E_STATE;
+	*state_r = t->room;
+	return TOVA_OK;
+}
+
+static int table_set_room(tova_mount *m, const char *room, size_t room_len, const void *data,
+			  size_t len, uint64_t version)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	return refused != TOVA_OK
+		       ? refused
+		       : commands_set_room(&t->commands, room, room_len, data, len, version);
+}
+
+static void *table_mount_data(tova_mount *m)
+{
+	struct task *t = task_of(m);
+	return check(t, true) == TOVA_OK ? task_mount_data(t) : NULL;
+}
+
 /* --- the answer to an upgrade ----------------------------------------------------------------- */
 
 static int check_upgrade(const struct task *t)
@@ -474,6 +527,9 @@ const tova_host task_host = {
 	.watch = table_watch,
 	.unwatch = table_unwatch,
 	.prolong = table_prolong,
+	.room_state = table_room_state,
+	.set_room = table_set_room,
+	.mount_data = table_mount_data,
 };
 
 /* --- programs of their own -------------------------------------------------------------------- */
@@ -512,6 +568,8 @@ tova_mount *tova_worker_defer(tova_mount *m)
 	t->api = from->api;
 	t->any_thread = true;
 	t->state = NULL;
+	t->room.room = NULL; /* it lies in the message, which goes */
+	from->mount_data = NULL;
 	from->json = NULL;
 	from->commands = (struct commands){0};
 	from->queries = NULL;

@@ -1,6 +1,7 @@
 #include "c/task.h"
 
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "c/worker.h"
 #include "common/utf8.h"
@@ -27,6 +28,7 @@ void task_begin_event(struct task *t, enum task_phase phase, const struct task_f
 	t->event.ws = facts->ws;
 	t->event.sequence = facts->seq;
 	t->event.attempt = facts->attempt;
+	t->room = facts->room;
 	t->state = facts->state;
 	t->state_len = facts->state_len;
 	who_copy(&t->who, &facts->who);
@@ -82,6 +84,51 @@ static bool task_data_changed(const struct task *t)
 						      worker_plugin(t->worker)->data_size) != 0);
 }
 
+/* --- what is kept for the mount --------------------------------------------------------------- */
+
+/* In a callback of an event; that of an upgrade may only read it. */
+void *task_mount_data(struct task *t)
+{
+	const struct task_mount *kept = worker_mount_data(t->worker);
+	if (kept->size == 0 || !t->is_event)
+		return NULL;
+	if (t->mount_data == NULL && (t->mount_data = malloc(kept->size)) != NULL) {
+		memcpy(t->mount_data, kept->bytes, kept->size);
+		t->mount_version = kept->version;
+	}
+	return t->mount_data;
+}
+
+/* Versions are names that nobody else gives. */
+static uint64_t task_new_version(void)
+{
+	uint64_t bits;
+	if (getrandom(&bits, sizeof bits, 0) != sizeof bits)
+		return 0;
+	return bits >> 11 | 1;
+}
+
+/* What the next event finds is this, unless the host tells something else. */
+static void task_keep_mount_data(struct task *t)
+{
+	struct task_mount *kept = worker_mount_data(t->worker);
+	bool same = t->mount_data == NULL || t->phase == TASK_UPGRADE ||
+		    (t->mount_version == kept->version &&
+		     memcmp(t->mount_data, kept->bytes, kept->size) == 0);
+	uint64_t next = same ? 0 : task_new_version();
+	if (same)
+		return;
+	if (next == 0) {
+		commands_spoil(&t->commands, TOVA_E_MEMORY);
+		return;
+	}
+	if (commands_set_mount(&t->commands, t->mount_data, kept->size, t->mount_version, next) !=
+	    TOVA_OK)
+		return;
+	memcpy(kept->bytes, t->mount_data, kept->size);
+	kept->version = next;
+}
+
 /* --- what comes of it ------------------------------------------------------------------------- */
 
 const char *task_failure(struct task *t, int result)
@@ -102,6 +149,14 @@ static void task_write_accept(struct task *t, struct buffer *b, bool state)
 	if (t->answer.subprotocol != NULL) {
 		buffer_addf(b, ",\"subprotocol\":");
 		buffer_add_json(b, t->answer.subprotocol, strlen(t->answer.subprotocol));
+	}
+	if (t->answer.has_user) {
+		buffer_addf(b, ",\"user\":");
+		buffer_add_json(b, t->answer.user, strlen(t->answer.user));
+	}
+	if (t->answer.has_info) {
+		buffer_addf(b, ",\"info\":");
+		buffer_add_json(b, t->answer.info, strlen(t->answer.info));
 	}
 	if (state)
 		buffer_addf(b, ",\"state_bin\":%u", worker_plugin(t->worker)->data_size);
@@ -132,7 +187,8 @@ static void task_write_refuse(const struct task *t, struct buffer *b, struct buf
 static void task_write_answer(struct task *t, struct buffer *b, struct buffer *binary)
 {
 	bool state = task_data_changed(t),
-	     plain = t->answer.headers.n == 0 && t->answer.subprotocol == NULL;
+	     plain = t->answer.headers.n == 0 && t->answer.subprotocol == NULL &&
+		     !t->answer.has_user && !t->answer.has_info;
 	if (t->answer.status != 0) {
 		task_write_refuse(t, b, binary);
 	} else if (state || !plain) {
@@ -176,6 +232,8 @@ bool task_acknowledge(struct task *t, struct batch *out)
 	struct commands *c = &t->commands;
 	if (t->has_ws && !t->is_close && task_data_changed(t))
 		commands_set(c, t->event.ws, t->data, worker_plugin(t->worker)->data_size);
+	if (c->error == TOVA_OK)
+		task_keep_mount_data(t);
 	if (c->text.failed || c->binary.failed)
 		commands_spoil(c, TOVA_E_MEMORY);
 	if (c->error == TOVA_OK && !task_write_ack(t, out))
@@ -215,6 +273,10 @@ void task_clear(struct task *t)
 	t->answer.head_len = 0;
 	t->answer.subprotocol = NULL;
 	t->answer.type[0] = '\0';
+	t->answer.has_user = t->answer.has_info = false;
+	free(t->mount_data);
+	t->mount_data = NULL;
+	t->room.room = NULL;
 	t->json = NULL;
 	t->phase = TASK_IDLE;
 	t->is_event = t->has_ws = t->is_close = t->deferred = t->aborted = t->retry = t->data_used =

@@ -37,6 +37,16 @@ struct task_answer {
 	struct buffer headers;	 /* JSON pairs */
 	struct buffer body;
 	char type[RULES_TYPE_MAX];
+	bool has_user, has_info;
+	char user[RULES_NAME_MAX + 1], info[RULES_INFO_MAX + 1];
+};
+
+/* What the plugin keeps for its mount, as this process has it: what the host has told, and what
+ * acknowledgements have changed since, each of which names the version that it was made from. */
+struct task_mount {
+	unsigned char *bytes; /* NULL: nothing */
+	uint32_t size;
+	uint64_t version; /* 0: nothing was told */
 };
 
 /* What is said of an event before its handler is called. */
@@ -47,6 +57,7 @@ struct task_facts {
 	tova_ws ws;
 	const uint8_t *state; /* NULL: none. Lent until task_clear */
 	size_t state_len;
+	tova_room_state room; /* room NULL: it is not known. Lent likewise */
 	struct who who;	     /* lent for the call */
 	json_t *json;	     /* all of it, which the task takes over; NULL for a message */
 };
@@ -66,6 +77,7 @@ struct task {
 	tova_event event;
 	const uint8_t *state; /* as it came */
 	size_t state_len;
+	tova_room_state room; /* room NULL: it is not known */
 	const char *callback; /* that runs, for last words; NULL: none does */
 	struct who who;	      /* whose connection it is */
 	struct scratch scratch;
@@ -81,6 +93,9 @@ struct task {
 	/* The connection's data: what it was, and what the handler works on once it has asked for
 	 * it. */
 	bool data_used, data_new; /* data_new: it differs, whatever the bytes say */
+	/* The same of the mount's: a copy, made when it is asked for; NULL: it was not. */
+	unsigned char *mount_data;
+	uint64_t mount_version;
 	unsigned char before[RULES_DATA_MAX];
 	_Alignas(max_align_t) unsigned char data[RULES_DATA_MAX];
 };
@@ -101,6 +116,7 @@ void task_begin_event(struct task *t, enum task_phase phase, const struct task_f
 bool task_bring_data_over(struct task *t);
 /* The data at hand, or NULL where there is none. */
 void *task_data(struct task *t);
+void *task_mount_data(struct task *t);
 
 /* What a callback that returned `result` failed of, or NULL: it has not failed. */
 const char *task_failure(struct task *t, int result);

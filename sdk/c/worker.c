@@ -35,6 +35,7 @@ struct worker {
 	struct settings settings;
 	struct link link;
 	struct task *task; /* in which callbacks run */
+	struct task_mount mount;
 	struct run *run;   /* of the last event */
 	struct run *runs;  /* whose event is settled later */
 	bool may_go_on;	   /* one of those */
@@ -66,6 +67,11 @@ struct worker {
 const tova_plugin *worker_plugin(const struct worker *w)
 {
 	return &w->plugin;
+}
+
+struct task_mount *worker_mount_data(struct worker *w)
+{
+	return &w->mount;
 }
 
 unsigned worker_link(const struct worker *w)
@@ -170,7 +176,12 @@ static void worker_hello(struct worker *w)
 	worker_member(&b, "name", o->name != NULL ? o->name : name);
 	buffer_addf(&b, ",\"events\":[");
 	event_write_wants(&w->plugin, &b);
-	buffer_addf(&b, "],\"runs\":%d,\"claims\":true}", RUN_MAX);
+	buffer_addf(&b, "],\"runs\":%d,\"claims\":true", RUN_MAX);
+	if ((w->plugin.flags & TOVA_ROOM_STATE) != 0)
+		buffer_addf(&b, ",\"room_state\":true");
+	if (w->plugin.mount_size > 0)
+		buffer_addf(&b, ",\"mount_size\":%u", w->plugin.mount_size);
+	buffer_addf(&b, "}");
 	batch_clear(&w->out); /* acknowledgements of a link that is gone mean nothing */
 	batch_add(&w->out, b.p, b.n, NULL, 0);
 	w->out.text.failed |= b.failed;
@@ -403,6 +414,30 @@ static void worker_read_who(const struct batch_object *o, struct who *who_r)
 		who_r->has[i] = who_r->text[i] != NULL;
 }
 
+static void worker_read_room(struct worker *w, const struct batch_object *o, tova_room_state *room_r)
+{
+	struct batch_bytes name = batch_text(&o->room), kept = batch_text(&o->room_state);
+	if (kept.p == NULL)
+		kept = batch_room_state_bin(&w->in, o);
+	*room_r = (tova_room_state){.size = sizeof *room_r,
+				    .room = (const char *)name.p,
+				    .data = kept.n > 0 ? (const void *)kept.p : "",
+				    .len = kept.n,
+				    .version = o->room_version};
+}
+
+/* The host tells what it has where that is something else than this process has made of it. */
+static void worker_read_mount(struct worker *w, const struct batch_object *o)
+{
+	struct batch_bytes kept = batch_mount_state_bin(&w->in, o);
+	if (o->mount_version == 0 || w->mount.size == 0)
+		return;
+	memset(w->mount.bytes, 0, w->mount.size); /* of another size it was another plugin's */
+	if (kept.n == w->mount.size)
+		memcpy(w->mount.bytes, kept.p, kept.n);
+	w->mount.version = o->mount_version;
+}
+
 static bool worker_read_facts(struct worker *w, const struct batch_object *o,
 			      struct task_facts *facts_r)
 {
@@ -416,6 +451,9 @@ static bool worker_read_facts(struct worker *w, const struct batch_object *o,
 				       .state = state.p,
 				       .state_len = state.n};
 	worker_read_who(o, &facts_r->who);
+	if (o->room.p != NULL && o->room_version != BATCH_NO_VERSION)
+		worker_read_room(w, o, &facts_r->room);
+	worker_read_mount(w, o);
 	struct span id = {(const char *)conn.p, conn.n};
 	return o->s > 0 && (conn.p == NULL || id_parse(id, &facts_r->ws.hi, &facts_r->ws.lo));
 }
@@ -910,10 +948,11 @@ int tova_worker_run(const tova_plugin *plugin, const tova_worker_options *option
 	const tova_worker_options *o = options != NULL ? options : &none;
 	char why[1024];
 	if (plugin->abi_major != TOVA_ABI_MAJOR || plugin->abi_minor > TOVA_ABI_MINOR ||
-	    plugin->data_size > RULES_DATA_MAX) {
+	    plugin->data_size > RULES_DATA_MAX ||
+	    (plugin->size >= sizeof *plugin && plugin->mount_size > RULES_ROOM_STATE_MAX)) {
 		say(TOVA_LOG_ERROR,
-		    "%s: it needs another version of the worker library, or more than %d bytes for each connection",
-		    plugin->name, RULES_DATA_MAX);
+		    "%s: it needs another version of the worker library, or more than %d bytes for each connection, or %d for its mount",
+		    plugin->name, RULES_DATA_MAX, RULES_ROOM_STATE_MAX);
 		return 2;
 	}
 	/* Never freed: nng's threads, and those of a handler that did not join them, may outlive
@@ -928,6 +967,12 @@ int tova_worker_run(const tova_plugin *plugin, const tova_worker_options *option
 	}
 	memcpy(&w->plugin, plugin,
 	       plugin->size < sizeof w->plugin ? plugin->size : sizeof w->plugin);
+	w->mount.size = w->plugin.mount_size;
+	w->mount.bytes = calloc(1, w->mount.size + 1);
+	if (w->mount.bytes == NULL) {
+		say(TOVA_LOG_ERROR, "no memory for what is kept for the mount");
+		return 1;
+	}
 	if (!settings_read(&w->settings, &w->plugin, o->settings, o->n_settings, why, sizeof why)) {
 		say(TOVA_LOG_ERROR, "%s", why);
 		return 2;

@@ -9,6 +9,8 @@ struct worker;
 
 /* The table that it was run with; the caller's. */
 const tova_plugin *worker_plugin(const struct worker *w);
+/* What the plugin keeps for its mount. */
+struct task_mount *worker_mount_data(struct worker *w);
 /* The number of the link that is up, from 1; 0: none is. [the worker's thread] */
 unsigned worker_link(const struct worker *w);
 /* [any thread] */

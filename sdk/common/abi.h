@@ -51,12 +51,13 @@ bool abi_among_ok(const tova_among *among);
 static inline bool abi_query_has_room(uint32_t kind)
 {
 	return kind == TOVA_QUERY_COUNT || kind == TOVA_QUERY_MEMBERS ||
-	       kind == TOVA_QUERY_HISTORY || kind == TOVA_QUERY_USERS;
+	       kind == TOVA_QUERY_HISTORY || kind == TOVA_QUERY_USERS ||
+	       kind == TOVA_QUERY_ROOM_STATE;
 }
 /* Is there such a kind? */
 static inline bool abi_query_is(uint32_t kind)
 {
-	return kind >= TOVA_QUERY_COUNT && kind <= TOVA_QUERY_USERS;
+	return kind >= TOVA_QUERY_COUNT && kind <= TOVA_QUERY_ROOM_STATE;
 }
 
 /* May an upgrade be refused so? type: of the body, or NULL. */

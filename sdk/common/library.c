@@ -148,6 +148,12 @@ static bool library_check(struct library *lib, char *why, size_t cap)
 			 lib->plugin.data_size, RULES_DATA_MAX);
 		return false;
 	}
+	if (lib->plugin.mount_size > RULES_ROOM_STATE_MAX) {
+		snprintf(why, cap,
+			 "it wants %u bytes of data for its mount, and at most %d can be had",
+			 lib->plugin.mount_size, RULES_ROOM_STATE_MAX);
+		return false;
+	}
 	return true;
 }
 

@@ -40,7 +40,7 @@ export class Connection {
 	readonly info: string | null;
 	/** What its token says (--jwt-key), or null. Known in events of the connection. */
 	readonly claims: Record<string, unknown> | null;
-	/** The room that it has joined first, with what is kept there; null: it is in none. Known in events of the connection, if the worker asks
+	/** The room that it has joined first, with what is kept there (of one that has ended: the one that it was in then); null: it is in none. Known in events of the connection, if the worker asks
 	 * for it: serve(handlers, { room_state: true }). */
 	readonly room: Room | null;
 	/** Which distributed trace the event belongs to (--trace-sample, W3C Trace Context): the header of requests that its handler makes

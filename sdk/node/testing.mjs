@@ -273,7 +273,7 @@ export class Host {
 
 	/** What comes with an event. */
 	#roomOf(ws) {
-		const [room] = ws?.rooms ?? [];
+		const room = ws?.gone ? ws.first : [...(ws?.rooms ?? [])][0];
 		if (room === undefined) return {};
 		const { stored, version = 0 } = this.#roomStates.get(room) ?? {};
 		return { room, room_version: version, ...(stored === undefined ? {} : { [Buffer.isBuffer(stored) ? "room_state_bin" : "room_state"]: stored }) };
@@ -311,6 +311,7 @@ export class Host {
 
 	async endClient(ws, code, reason) {
 		const rooms = [...ws.rooms].sort();
+		[ws.first] = ws.rooms;
 		ws.rooms.clear();
 		ws.gone = true;
 		for (const [key, timer] of this.#timers) if (timer.conn === ws.id) this.#timers.delete(key);

@@ -326,6 +326,8 @@ static void commit_one(tova_test *t, const struct harness_command *c)
 		commit_broadcast(t, c, c->kind == HARNESS_BROADCAST_TO);
 	else if (c->kind == HARNESS_AMONG || c->kind == HARNESS_CLOSE_ROOM)
 		commit_among(t, c);
+	else if (c->kind == HARNESS_SET_ROOM)
+		kept_set(t, c->name, c->bytes, c->len);
 	else if (c->kind == HARNESS_CANCEL)
 		commit_remove_timer(commit_find_timer(t, c->ws, c->name));
 	else if (c->kind == HARNESS_WATCH)
@@ -350,6 +352,8 @@ static bool commit_holds(tova_test *t)
 		const struct harness_peer *p = harness_find(t, c->ws);
 		unsigned char expected[RULES_DATA_MAX] = {0};
 		if (p != NULL && !history_holds(t, c))
+			return false;
+		if (c->kind == HARNESS_SET_ROOM && !kept_holds(t, c))
 			return false;
 		if (c->kind != HARNESS_SET_IF || p == NULL)
 			continue;

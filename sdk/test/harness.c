@@ -39,7 +39,7 @@ static void harness_begin(tova_test *t, enum harness_phase phase, struct harness
 	t->own = own;
 	t->error = TOVA_OK;
 	t->fail[0] = '\0';
-	t->data_used = false;
+	t->data_used = t->mount_used = false;
 	*(own != NULL ? &own->sequence : &t->sequence) += 1;
 }
 
@@ -57,6 +57,8 @@ static bool harness_end(tova_test *t, int result)
 					       : "the plugin gave no reason");
 	else if (own != NULL && t->data_used)
 		memcpy(own->data, t->data, sizeof own->data);
+	if (!t->failed && t->mount_used)
+		memcpy(t->mount_data, t->mount_copy, t->plugin.mount_size);
 	commit_drop(t);
 	scratch_clear(&t->scratch);
 	t->phase = HARNESS_IDLE;
@@ -140,8 +142,12 @@ static void harness_reply(tova_test *t, const struct harness_command *c)
 			: NULL;
 	reply.rooms = c->query.kind == TOVA_QUERY_ROOMS ? rooms : NULL;
 	reply.stats = c->query.kind == TOVA_QUERY_STATS ? &stats : NULL;
-	if (c->query.kind == TOVA_QUERY_STATS || c->query.kind == TOVA_QUERY_HISTORY)
+	if (c->query.kind == TOVA_QUERY_STATS || c->query.kind == TOVA_QUERY_HISTORY ||
+	    c->query.kind == TOVA_QUERY_ROOM_STATE)
 		reply.count = 0;
+	tova_room_state state;
+	kept_state(t, c->name, &state);
+	reply.room_state = c->query.kind == TOVA_QUERY_ROOM_STATE ? &state : NULL;
 	if (c->query.kind == TOVA_QUERY_HISTORY)
 		messages = history_reply(t, c, &reply);
 	harness_begin(t, HARNESS_COMMANDS, NULL);
@@ -177,13 +183,14 @@ static int harness_end_peer(tova_test *t, struct harness_peer *p, uint16_t code,
 				.reason_len = reason != NULL ? strlen(reason) : 0,
 				.rooms = rooms,
 				.n_rooms = n};
-	struct harness_room *left = p->rooms;
+	p->left = p->rooms;
 	p->rooms = NULL;
 	commit_cancel_all(t, p->ws);
 	harness_begin(t, HARNESS_COMMANDS, p);
 	int result = t->plugin.on_close != NULL ? t->plugin.on_close(&t->api, p->ws, &why) : 0;
 	harness_end(t, result);
-	p->rooms = left;
+	p->rooms = p->left;
+	p->left = NULL;
 	commit_leave_all(p);
 	free(rooms);
 	return result;
@@ -280,6 +287,8 @@ tova_test *tova_test_new(const tova_plugin *plugin, const tova_pair *settings)
 	tova_test *t = harness_alloc(sizeof *t);
 	memcpy(&t->plugin, plugin,
 	       plugin->size < sizeof t->plugin ? plugin->size : sizeof t->plugin);
+	t->mount_data = harness_alloc(t->plugin.mount_size + 1);
+	t->mount_copy = harness_alloc(t->plugin.mount_size + 1);
 	t->api.host = &harness_table;
 	t->settings = settings;
 	t->thread = pthread_self();
@@ -321,6 +330,9 @@ void tova_test_free(tova_test *t)
 		commit_cancel_all(t, p->ws);
 	history_forget(t);
 	presence_forget(t);
+	kept_forget(t);
+	free(t->mount_data);
+	free(t->mount_copy);
 	commit_cancel_all(t, TOVA_NONE);
 	harness_free_peers(t);
 	for (struct harness_command *c; (c = t->queries) != NULL; free(c))
@@ -360,6 +372,7 @@ static bool harness_upgrade(tova_test *t, const tova_request *r, unsigned char *
 {
 	t->status = 0;
 	t->subprotocol = NULL;
+	t->user[0] = t->info[0] = '\0';
 	buffer_clear(&t->headers);
 	buffer_clear(&t->body);
 	t->request = r;
@@ -391,6 +404,8 @@ tova_ws tova_test_open(tova_test *t, const tova_request *request)
 	p->subject = harness_text(r.subject);
 	p->claims = harness_text(r.claims);
 	memcpy(p->data, data, sizeof p->data);
+	strcpy(p->user, t->user);
+	strcpy(p->info, t->info);
 	while (*end != NULL)
 		end = &(*end)->next;
 	*end = p;
@@ -646,6 +661,24 @@ const void *tova_test_data(const tova_test *t, tova_ws ws)
 {
 	const struct harness_peer *p = harness_find(t, ws);
 	return p != NULL && t->plugin.data_size > 0 ? p->data : NULL;
+}
+
+const void *tova_test_room_state(const tova_test *t, const char *room, size_t *len_r)
+{
+	tova_room_state state;
+	kept_state(t, room, &state);
+	*len_r = state.len;
+	return state.data;
+}
+
+void tova_test_set_room(tova_test *t, const char *room, const void *data, size_t len)
+{
+	kept_set(t, room, data, len);
+}
+
+const void *tova_test_mount_data(const tova_test *t)
+{
+	return t->plugin.mount_size > 0 ? t->mount_data : NULL;
 }
 
 int tova_test_has_timer(const tova_test *t, tova_ws ws, const char *name)

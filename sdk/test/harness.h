@@ -44,7 +44,7 @@ struct harness_peer {
 	uint64_t sequence;
 	char *subject, *claims;
 	char user[RULES_NAME_MAX + 1], info[RULES_INFO_MAX + 1]; /* empty: none */
-	struct harness_room *rooms;
+	struct harness_room *rooms, *left; /* left: what it was in, while it is told of its end */
 	struct harness_message *inbox, *taken;
 	_Alignas(max_align_t) unsigned char data[RULES_DATA_MAX];
 };
@@ -69,6 +69,7 @@ enum harness_kind {
 	HARNESS_WATCH,
 	HARNESS_UNWATCH,
 	HARNESS_UNWATCH_EMPTY,
+	HARNESS_SET_ROOM,
 };
 
 /* Copies of a tova_among. */
@@ -95,6 +96,7 @@ struct harness_command {
 	struct harness_among among;
 	char *info, *user; /* NULL: as it was */
 	uint32_t grace_ms; /* of a watch */
+	uint64_t version;  /* of a SET_ROOM */
 };
 
 struct harness_timer {
@@ -114,7 +116,10 @@ struct tova_test {
 	struct harness_timer *timers;
 	struct harness_remembered *history; /* of all rooms, oldest first */
 	struct presence_watch *watches;
-	uint64_t now, orders, ids, stale, sequence;
+	struct harness_kept *kept;	    /* with rooms */
+	uint64_t now, orders, ids, stale, sequence, version;
+	unsigned char *mount_data, *mount_copy; /* mount_size bytes; the copy that a callback has */
+	bool mount_used;
 	/* The event at hand. */
 	struct harness_peer *own;
 	const tova_request *request;
@@ -130,6 +135,7 @@ struct tova_test {
 	/* The answer to the last upgrade. */
 	unsigned status;
 	const char *subprotocol;
+	char user[RULES_NAME_MAX + 1], info[RULES_INFO_MAX + 1];
 	struct buffer headers, body;
 	pthread_mutex_t log_lock;
 	char log[HARNESS_LOG_MAX];
@@ -181,6 +187,12 @@ uint64_t presence_due(const tova_test *t);
 /* The first user behind `after` (NULL: of all) who is lost and counts as there; NULL: no more. */
 const char *presence_lost(const tova_test *t, const char *room, const char *after);
 void presence_forget(tova_test *t);
+
+/* kept.c: what is kept with a room; an old version of it is none that a set_room may have. */
+void kept_state(const tova_test *t, const char *room, tova_room_state *state_r);
+void kept_set(tova_test *t, const char *room, const void *data, size_t len);
+bool kept_holds(const tova_test *t, const struct harness_command *c);
+void kept_forget(tova_test *t);
 
 /* history.c: */
 /* Remembers a copy. */

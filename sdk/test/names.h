@@ -23,6 +23,10 @@
 #define history_holds tova__history_holds
 #define history_keep tova__history_keep
 #define history_reply tova__history_reply
+#define kept_forget tova__kept_forget
+#define kept_holds tova__kept_holds
+#define kept_set tova__kept_set
+#define kept_state tova__kept_state
 #define presence_due tova__presence_due
 #define presence_forget tova__presence_forget
 #define presence_is_empty tova__presence_is_empty

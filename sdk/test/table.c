@@ -250,6 +250,16 @@ static char *text_of(const char *text, size_t len)
 	return text != NULL ? strncpy(harness_alloc(len + 1), text, len) : NULL;
 }
 
+/* Of the connection that is asked for. */
+static void table_introduce(tova_test *t, const char *info, size_t info_len, const char *user,
+			    size_t user_len)
+{
+	if (info != NULL)
+		snprintf(t->info, sizeof t->info, "%.*s", (int)info_len, info);
+	if (user != NULL)
+		snprintf(t->user, sizeof t->user, "%.*s", (int)user_len, user);
+}
+
 static int table_info(tova_mount *m, tova_ws ws, const char *info, size_t info_len,
 		      const char *user, size_t user_len)
 {
@@ -262,6 +272,10 @@ static int table_info(tova_mount *m, tova_ws ws, const char *info, size_t info_l
 		return commit_spoil(t, TOVA_E_ARG);
 	if (info != NULL && (info_len > RULES_INFO_MAX || !utf8_valid(info, info_len)))
 		return commit_spoil(t, TOVA_E_LIMIT);
+	if (t->phase == HARNESS_UPGRADE && tova_ws_eq(ws, TOVA_NONE)) {
+		table_introduce(t, info, info_len, user, user_len);
+		return TOVA_OK;
+	}
 	struct harness_command *c = commit_add(t, HARNESS_INFO, ws);
 	c->info = text_of(info, info_len);
 	c->user = text_of(user, user_len);
@@ -349,6 +363,55 @@ static unsigned char *copy_of(const void *data, size_t len)
 	if (len > 0)
 		memcpy(copy, data, len);
 	return copy;
+}
+
+static int table_room_state(tova_mount *m, tova_room_state *state_r)
+{
+	const tova_test *t = harness_of(m);
+	int refused = check(t, false);
+	if (refused != TOVA_OK)
+		return refused;
+	if (state_r == NULL || state_r->size < sizeof *state_r)
+		return TOVA_E_ARG;
+	const struct harness_room *first = t->own == NULL ? NULL
+					   : t->own->gone ? t->own->left
+							  : t->own->rooms;
+	if ((t->plugin.flags & TOVA_ROOM_STATE) == 0 || first == NULL)
+		return TOVA_E_STATE;
+	kept_state(t, first->name, state_r);
+	return TOVA_OK;
+}
+
+static int table_set_room(tova_mount *m, const char *room, size_t room_len, const void *data,
+			  size_t len, uint64_t version)
+{
+	tova_test *t = harness_of(m);
+	int refused = check(t, true);
+	if (refused != TOVA_OK)
+		return refused;
+	if (!rules_name_ok((struct span){room, room_len}))
+		return commit_spoil(t, TOVA_E_ROOM);
+	if (data == NULL && len > 0)
+		return commit_spoil(t, TOVA_E_ARG);
+	if (len > RULES_ROOM_STATE_MAX)
+		return commit_spoil(t, TOVA_E_LIMIT);
+	struct harness_command *c = commit_add(t, HARNESS_SET_ROOM, TOVA_NONE);
+	memcpy(c->name, room, room_len);
+	c->bytes = copy_of(data, len);
+	c->len = len;
+	c->version = version;
+	return TOVA_OK;
+}
+
+static void *table_mount_data(tova_mount *m)
+{
+	tova_test *t = harness_of(m);
+	if (check(t, true) != TOVA_OK || t->plugin.mount_size == 0)
+		return NULL;
+	if (!t->mount_used)
+		memcpy(t->mount_copy, t->mount_data, t->plugin.mount_size);
+	t->mount_used = t->phase == HARNESS_COMMANDS;
+	return t->mount_copy;
 }
 
 static int table_set_if(tova_mount *m, tova_ws ws, const void *data, size_t len,
@@ -640,4 +703,7 @@ const tova_host harness_table = {
 	.watch = table_watch,
 	.unwatch = table_unwatch,
 	.prolong = table_prolong,
+	.room_state = table_room_state,
+	.set_room = table_set_room,
+	.mount_data = table_mount_data,
 };

@@ -24,7 +24,7 @@ RUN = {
     "host/PRODUCTION.md": ({"sh": 1, "haproxy": 1, "caddy": 1}, ["deb/clean_root.sh", "e2e/test_production_page.py", "e2e/test_documents.py"]),
     "host/SECURITY.md": ({"": 2}, ["e2e/test_security_page.py"]),
     "sdk/PUSHING.md": ({"sh": 2, "php": 1, "ruby": 1, "go": 1}, ["e2e/test_pushing.py"]),
-    "sdk/README.md": ({"c": 8, "sh": 3, "": 1, "cpp": 1}, ["e2e/test_readme.py", "e2e/test_crash.py"]),
+    "sdk/README.md": ({"c": 9, "sh": 3, "": 1, "cpp": 1}, ["e2e/test_readme.py", "e2e/test_crash.py"]),
     "sdk/SCRIPTS.md": ({"bash": 1, "sh": 1, "python": 1, "": 1}, ["e2e/test_scripts.py", "e2e/test_documents.py"]),
     "sdk/c/README.md": ({"c": 2}, ["e2e/test_sdk_c.py", "e2e/test_sdk_readmes.py"]),
     "sdk/node/README.md": ({"js": 8, "sh": 1}, ["e2e/test_sdk_readmes.py", "install/test_harness.py", "e2e/test_documents.py"]),

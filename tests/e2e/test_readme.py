@@ -322,6 +322,37 @@ def test_clock(author):
         patient.drop()
 
 
+@pytest.mark.parametrize("how", [[], ["--isolate", "--workers", "2"]], ids=["plugin", "isolate"])
+def test_one_document_edited_by_many(author, how):
+    """Lines of many at once are all there, in the order in which everybody has heard them."""
+    with served(author("document.c"), *how) as host:
+        crowd = [connect("127.0.0.1", host.port, "/doc") for _ in range(6)]
+        for ws in crowd:
+            ws.send_text("here")
+        for ws in crowd:
+            while ws.recv_text() != "here":
+                pass
+        for n, ws in enumerate(crowd):
+            for line in range(20):
+                ws.send_text(f"{n}: {line}")
+        heard = []
+        for ws in crowd:
+            lines = []
+            while len(lines) < 120:
+                text = ws.recv_text()
+                lines += [text] if text != "here" else []
+            heard.append(lines)
+        assert all(lines == heard[0] for lines in heard)
+        def kept(ws):
+            ws.send_text("")
+            return [line for line in ws.recv_text().splitlines() if line != "here"]
+        assert kept(crowd[0]) == heard[0]
+        with connect("127.0.0.1", host.port, "/doc") as late:
+            assert kept(late) == heard[0]
+            late.send_text("x" * 65536)
+            assert kept(late) == heard[0]
+
+
 def test_who(author):
     with served(author("who.c")) as host, connect("127.0.0.1", host.port, "/") as ada, connect("127.0.0.1", host.port, "/") as bob:
         ada.send_text("?")

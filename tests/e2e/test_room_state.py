@@ -98,9 +98,26 @@ def test_it_comes_with_events_of_the_first_room(hub, worker):
     ws.send_text("?")
     worker.ack(worker.expect("message", room="s", room_state="other"))
     ws.close(1000)
-    event = worker.expect("close")
-    assert not {"room", "room_state"} & event.keys()
+    event = worker.expect("close", room="s", room_state="other")
     worker.ack(event)
+
+
+def test_what_came_before_the_end_has_it_behind_it(hub, worker):
+    """A message that was received before its client went, and the close event: with what there is by then."""
+    ws, conn = member(hub, worker)
+    push(worker, set_room("one"))
+    ws.send_text("1")
+    ws.send_text("2")
+    first = worker.expect("message", data="1", room_state="one")
+    ws.send(frame(8, (1000).to_bytes(2, "big")))
+    wait_until(lambda: worker.ask("count", room="r")["count"] == 0, "it has left")
+    worker.ack(first, set_room("two", first["room_version"]))
+    event = worker.expect("message", data="2", room="r", room_state="two")
+    worker.ack(event, set_room("", event["room_version"]))
+    event = worker.expect("close", room="r", room_version=0)
+    assert "room_state" not in event
+    worker.ack(event, set_room("last", 0))
+    assert state(worker)[0] == "last"
 
 
 def test_who_does_not_ask_is_given_none(hub):

@@ -39,6 +39,22 @@ bool plugin_is(const struct mount *m)
 	return m->handler->ops == &plugin_ops;
 }
 
+/* There is what it keeps for its mount: what there was, if that has the same size. */
+static bool plugin_instance_begin_mount(const struct plugin_instance *i, char *why, size_t cap)
+{
+	struct mount *m = i->plugin->base.mount;
+	bool anew;
+	if (!room_state_mount_begin(m, i->lib.plugin.mount_size, &anew)) {
+		snprintf(why, cap, "no memory for what it keeps for its mount");
+		return false;
+	}
+	if (anew)
+		LOG(m->hub->log, LOG_NOTICE, LOG_RELOAD,
+		    "what the plugin keeps for its mount has another size than before: it begins with zeroes",
+		    LOG_STR("mount", m->path), LOG_STR("plugin", i->lib.plugin.name));
+	return true;
+}
+
 bool plugin_attach(struct mount *m, const char *path, const struct settings_pair *pairs,
 		   size_t n_pairs, uint64_t slow_ms, char *why, size_t why_cap)
 {
@@ -55,7 +71,8 @@ bool plugin_attach(struct mount *m, const char *path, const struct settings_pair
 	struct plugin_instance *i = plugin_instance_new(p, path, pairs, n_pairs, why, why_cap);
 	commit_init(&start, &m->hub->loop->chunks, i != NULL ? i->lib.plugin.data_size : 0);
 	start.hash = m->commit.hash;
-	if (i == NULL || !plugin_instance_start(i, &start, why, why_cap)) {
+	if (i == NULL || !plugin_instance_begin_mount(i, why, why_cap) ||
+	    !plugin_instance_start(i, &start, why, why_cap)) {
 		commit_free(&start);
 		plugin_instance_free(i);
 		free(p);
@@ -226,7 +243,8 @@ bool plugin_reload(struct mount *m, const char *path, const struct settings_pair
 		plugin_instance_free(new);
 		return false;
 	}
-	if (!plugin_instance_take_data(old, new, why, why_cap)) {
+	if (!plugin_instance_take_data(old, new, why, why_cap) ||
+	    !plugin_instance_begin_mount(new, why, why_cap)) {
 		commit_drop(&start);
 		commit_free(&start);
 		plugin_instance_stop(new);

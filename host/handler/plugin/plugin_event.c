@@ -16,7 +16,7 @@ void plugin_begin(struct plugin *p, enum plugin_phase phase, const struct hub_ev
 	p->phase = phase;
 	p->event = e;
 	p->commit = c;
-	p->data_used = false;
+	p->data_used = p->mount_used = false;
 	p->fail_len = 0;
 	/* makes sure that the turn's time is known: plugin_look counts from it */
 	loop_now(p->base.mount->hub->loop);
@@ -228,8 +228,15 @@ static struct span plugin_why(const struct plugin *p, const struct commit *c)
 				       : SPAN("the plugin gave no reason");
 }
 
-static void plugin_keep_data(struct plugin *p, const struct hub_event *e)
+/* The callback's changes of what it keeps are part of its commit, and as late. */
+static void plugin_on_applied(void *ctx, const struct hub_event *e)
 {
+	struct plugin *p = ctx;
+	CHECK_IS(p, CHECK_PLUGIN);
+	if (p->mount_used)
+		room_state_mount_write(p->base.mount, p->now->mount_data);
+	if (!p->data_used)
+		return;
 	if (e->session != NULL)
 		memcpy(e->session->data, p->data, p->base.mount->data_size);
 	else if (e->kind == EVENT_UPGRADE)
@@ -247,8 +254,10 @@ enum handler_result plugin_deliver(struct handler *h, const struct hub_event *e,
 		*why_r = plugin_why(p, c);
 		return HANDLER_FAILED;
 	}
-	if (p->data_used && c->error == COMMIT_OK)
-		plugin_keep_data(p, e);
+	if (p->data_used || p->mount_used) {
+		c->applied = plugin_on_applied;
+		c->applied_ctx = p;
+	}
 	return HANDLER_DONE;
 }
 

@@ -272,11 +272,26 @@ static int plugin_host_prolong(tova_mount *m, tova_ws ws, const char *token, siz
 						     (struct span){token, token_len}));
 }
 
+/* Of the connection that is asked for: it is part of the answer. */
+static int plugin_host_introduce(struct plugin *p, struct span info, struct span user)
+{
+	if (info.p == NULL && user.p == NULL)
+		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	return event_answer_identity(p->event->answer, info, user)
+		       ? TOVA_OK
+		       : plugin_host_result_of(commit_spoil(
+				 p->commit, user.n > 0 && !rules_name_ok(user) ? COMMIT_E_USER
+									       : COMMIT_E_INFO));
+}
+
 static int plugin_host_info(tova_mount *m, tova_ws ws, const char *info, size_t info_len,
 			    const char *user, size_t user_len)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
 	int refused = plugin_host_check(p, true);
+	if (refused == 0 && p->phase == PLUGIN_UPGRADE && ws.hi == 0 && ws.lo == 0)
+		return plugin_host_introduce(p, (struct span){info, info != NULL ? info_len : 0},
+					     (struct span){user, user != NULL ? user_len : 0});
 	return refused != 0 ? refused
 			    : plugin_host_result_of(
 				      commit_info(p->commit, plugin_host_local_id(p, ws),
@@ -508,6 +523,56 @@ static const char *plugin_host_about(tova_mount *m, uint32_t what)
 				     : NULL;
 }
 
+/* --- what is kept with a room, and for the mount ---------------------------------------------- */
+
+static int plugin_host_room_state(tova_mount *m, tova_room_state *state_r)
+{
+	const struct plugin_instance *i = plugin_instance_of(m);
+	const struct plugin *p = i->plugin;
+	int refused = plugin_host_check(p, false);
+	if (refused != 0)
+		return refused;
+	if (state_r == NULL || state_r->size < sizeof *state_r)
+		return TOVA_E_ARG;
+	const struct room *r = (i->lib.plugin.flags & TOVA_ROOM_STATE) != 0 && p->event != NULL
+				       ? session_first_room(p->event->session)
+				       : NULL;
+	if (r == NULL)
+		return TOVA_E_STATE;
+	plugin_room_state(r->name, room_state_of_session(p->event->session), state_r);
+	return TOVA_OK;
+}
+
+static int plugin_host_set_room(tova_mount *m, const char *room, size_t room_len, const void *data,
+				size_t len, uint64_t version)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = plugin_host_check(p, true);
+	if (refused != 0)
+		return refused;
+	if (data == NULL && len > 0)
+		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	return plugin_host_result_of(
+		commit_set_room(p->commit, (struct span){room, room_len}, data, len,
+				version != TOVA_ANY_VERSION ? &version : NULL));
+}
+
+/* A copy, made when it is first asked for, as with a connection's data. */
+static void *plugin_host_mount_data(tova_mount *m)
+{
+	struct plugin_instance *i = plugin_instance_of(m);
+	struct plugin *p = i->plugin;
+	if (plugin_host_check(p, true) != 0 || i->mount_data == NULL || p->event == NULL)
+		return NULL;
+	if (!p->mount_used) {
+		struct span kept = room_state_bytes(room_state_of_mount(p->base.mount));
+		CHECK(kept.n == i->lib.plugin.mount_size);
+		memcpy(i->mount_data, kept.p, kept.n);
+	}
+	p->mount_used = p->phase == PLUGIN_COMMANDS;
+	return i->mount_data;
+}
+
 /* --- from one library to the next ------------------------------------------------------------- */
 
 #define PLUGIN_HOST_KEPT_MAX (16u << 20)
@@ -682,4 +747,7 @@ const tova_host plugin_host = {
 	.watch = plugin_host_watch,
 	.unwatch = plugin_host_unwatch,
 	.prolong = plugin_host_prolong,
+	.room_state = plugin_host_room_state,
+	.set_room = plugin_host_set_room,
+	.mount_data = plugin_host_mount_data,
 };

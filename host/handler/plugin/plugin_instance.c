@@ -19,6 +19,7 @@ void plugin_instance_free(struct plugin_instance *i)
 	if (i == NULL)
 		return;
 	loop_waker_remove(&i->waker);
+	free(i->mount_data);
 	library_unload(&i->lib);
 	for (size_t k = 0; k < i->n_pairs; k++) {
 		free(i->pairs[k].key);
@@ -92,6 +93,13 @@ struct plugin_instance *plugin_instance_new(struct plugin *p, const char *path,
 	i->plugin = p;
 	if (!library_load(&i->lib, path, why, cap) ||
 	    !plugin_instance_check_settings(i, &key, why, cap)) {
+		plugin_instance_free(i);
+		return NULL;
+	}
+	uint32_t size = i->lib.plugin.mount_size;
+	i->mount_data = size > 0 ? malloc(size) : NULL;
+	if (size > 0 && i->mount_data == NULL) {
+		snprintf(why, cap, "no memory");
 		plugin_instance_free(i);
 		return NULL;
 	}

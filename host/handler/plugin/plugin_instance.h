@@ -27,6 +27,8 @@ struct plugin_instance {
 	size_t n_pairs;
 	char file_digest[DIGEST_TEXT]; /* see plugin_file_digest; when it was loaded */
 	struct loop_waker waker;
+	/* mount_size bytes, which a callback works on; NULL: it keeps nothing for its mount */
+	void *mount_data;
 };
 
 /* What may be called in the callback at hand. */
@@ -58,6 +60,7 @@ struct plugin {
 	struct scratch scratch; /* what it was given to read in this callback */
 	char traceparent[TRACE_CONTEXT_TEXT]; /* of the event, if it has asked for it */
 	bool data_used;		/* the plugin has been given `data` */
+	bool mount_used;	/* and now->mount_data, to change it */
 	void *kept;		/* at a reload: from one library to the next; malloc'd */
 	size_t kept_len;
 	size_t fail_len;
@@ -112,6 +115,10 @@ bool plugin_instance_start(struct plugin_instance *i, struct commit *c, char *wh
 void plugin_instance_stop(struct plugin_instance *i);
 /* Events go to it from now on. */
 void plugin_use(struct plugin *p, struct plugin_instance *i);
+
+/* plugin_reply.c */
+/* What is kept with a room, in the plugin's form; state NULL: nothing. */
+void plugin_room_state(const char *room, const struct room_state *state, tova_room_state *state_r);
 
 /* plugin_request.c: the request in the plugin's form, with memory for what it points at. */
 struct plugin_request {

@@ -110,6 +110,28 @@ static int plugin_reply_stats(struct plugin_instance *i, tova_reply *reply)
 	return plugin_reply_hand_over(i, reply, NULL);
 }
 
+void plugin_room_state(const char *room, const struct room_state *state, tova_room_state *state_r)
+{
+	struct span kept = room_state_bytes(state);
+	*state_r = (tova_room_state){.size = sizeof *state_r,
+				     .room = room,
+				     .data = kept.n > 0 ? kept.p : "",
+				     .len = kept.n,
+				     .version = room_state_version(state)};
+}
+
+static int plugin_reply_room_state(struct plugin_instance *i, const struct event_query *q,
+				   tova_reply *reply)
+{
+	char name[RULES_NAME_MAX + 1];
+	tova_room_state state;
+	memcpy(name, q->room.p, q->room.n);
+	name[q->room.n] = '\0';
+	plugin_room_state(name, room_state_find(i->plugin->base.mount, q->room), &state);
+	reply->room_state = &state;
+	return plugin_reply_hand_over(i, reply, NULL);
+}
+
 int plugin_reply(struct plugin_instance *i, const struct event_query *q)
 {
 	tova_reply reply = {.size = sizeof reply,
@@ -125,6 +147,8 @@ int plugin_reply(struct plugin_instance *i, const struct event_query *q)
 		return plugin_reply_stats(i, &reply);
 	case EVENT_QUERY_HISTORY:
 		return plugin_history_reply(i, q, &reply);
+	case EVENT_QUERY_ROOM_STATE:
+		return plugin_reply_room_state(i, q, &reply);
 	case EVENT_QUERY_USERS:
 		return plugin_reply_users(i, q, &reply);
 	default:

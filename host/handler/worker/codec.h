@@ -17,6 +17,9 @@ struct codec_out {
 	unsigned n;  /* objects in it */
 	bool claims; /* whoever reads it wants to know what tokens say with each event */
 	bool room_states; /* and what is kept with the connection's first room */
+	/* whose own state it wants, too, where that has another version than it knows; NULL: not */
+	const struct mount *mount;
+	uint64_t mount_told;
 };
 
 /* No memory: the batch is not whole. */
@@ -43,8 +46,8 @@ static inline size_t codec_size(const struct codec_out *o)
 
 /* An event with its number on the link, h->number. */
 void codec_event(struct codec_out *o, const struct event_held *h);
-/* Bytes of it that are what is kept with its connection's first room. */
-size_t codec_room_state_size(const struct codec_out *o, const struct event_held *h);
+/* Bytes of it that are what is kept with its connection's first room, and for the mount. */
+size_t codec_kept_size(const struct codec_out *o, const struct event_held *h);
 /* The same of a large message, which is made as it is sent: `o` gets what stands in front of it,
  * and codec_parts of that is the message's head; the text (or the bytes) follow from
  * codec_stream_next; and then tail_r, of which it returns the number of parts. */
@@ -100,7 +103,7 @@ enum codec_type {
 /* One object of a batch. Strings lie in the batch. A string that is not there has p == NULL. */
 struct codec_item {
 	enum codec_type type;
-	uint64_t s, n, ref, q, v, retry_ms, runs, since, epoch, limit;
+	uint64_t s, n, ref, q, v, retry_ms, runs, since, epoch, limit, mount_size;
 	uint64_t expires; /* of a push: milliseconds of the clock on the wall */
 	bool has_s, has_n, has_ref, has_q, has_since, has_retry, bad_retry, has_events,
 		has_expires, starting, claims, room_states; /* bad_retry: it is no number */

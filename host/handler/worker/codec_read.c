@@ -31,6 +31,7 @@ enum command_word {
 	WORD_PROLONG,
 	WORD_WATCH,
 	WORD_UNWATCH,
+	WORD_SET_MOUNT,
 };
 
 struct codec_command {
@@ -45,7 +46,7 @@ struct codec_command {
 	/* what few commands have */
 	struct {
 		struct json_string info, user, token;
-		uint64_t max, users_max, version, grace;
+		uint64_t max, users_max, version, grace, next;
 		bool has_max, has_users_max, has_version, has_grace, first, replace, if_empty;
 		/* JSON arrays; p NULL: none */
 		struct span rooms, exclude, exclude_users, exclude_rooms;
@@ -71,6 +72,7 @@ static enum command_word codec_read_word_of(const struct json_string *c)
 		[WORD_PROLONG] = SPAN("prolong"),
 		[WORD_WATCH] = SPAN("watch"),
 		[WORD_UNWATCH] = SPAN("unwatch"),
+		[WORD_SET_MOUNT] = SPAN("set_mount"),
 	};
 	for (size_t i = WORD_SEND; !c->escaped && i < sizeof words / sizeof *words; i++)
 		if (span_eq((struct span){c->p, c->n}, words[i]))
@@ -140,6 +142,7 @@ static bool codec_read_more_member(struct reader *r, struct span name, struct co
 				    more.has_version, bad_number),
 		LOOSE_COUNTED_FIELD(struct codec_command, "grace", more.grace, more.has_grace,
 				    bad_number),
+		LOOSE_FIELD(struct codec_command, "next", more.next, bad_number),
 		{.key = {0}},
 	};
 	codec_read_command_more(t);
@@ -368,6 +371,12 @@ static void codec_read_do_set_room(const struct use *u, struct codec_command *t,
 	commit_set_room(u->commit, room, state.p, state.n, compares ? &t->more.version : NULL);
 }
 
+static void codec_read_do_set_mount(const struct use *u, struct codec_command *t)
+{
+	struct span state = codec_read_state_of(u, t);
+	commit_set_mount(u->commit, state.p, state.n, t->more.version, t->more.next);
+}
+
 static void codec_read_do_set(const struct use *u, struct codec_command *t)
 {
 	struct span state = codec_read_state_of(u, t);
@@ -447,6 +456,8 @@ static bool codec_read_is_whole(const struct codec_command *t)
 	case WORD_SET:
 	case WORD_SET_ROOM:
 		return t->has_state_bin || t->state.p != NULL;
+	case WORD_SET_MOUNT:
+		return t->has_state_bin && t->has_more && t->more.has_version;
 	case WORD_JOIN:
 		return !t->has_more ||
 		       (codec_read_most_ok(t->more.has_max, t->more.max) &&
@@ -557,6 +568,9 @@ static void codec_read_do_command(const struct use *u, struct codec_command *t)
 		break;
 	case WORD_UNWATCH:
 		commit_unwatch(c, room, t->has_more && t->more.if_empty);
+		break;
+	case WORD_SET_MOUNT:
+		codec_read_do_set_mount(u, t);
 		break;
 	case WORD_UNKNOWN:
 		commit_spoil(c, COMMIT_E_ARG);
@@ -689,6 +703,7 @@ static void codec_read_member(struct reader *r, struct span name, struct codec_i
 		NUMBER_FIELD(struct codec_item, "limit", limit),
 		NUMBER_FIELD(struct codec_item, "v", v),
 		NUMBER_FIELD(struct codec_item, "runs", runs),
+		NUMBER_FIELD(struct codec_item, "mount_size", mount_size),
 		TEXT_FIELD(struct codec_item, "after", after),
 		{.key = {0}},
 	};
@@ -863,11 +878,13 @@ static void codec_read_check_request(struct reader *r, const struct codec_comman
 	const char *lacks = codec_read_command_lacks(t);
 	if (r->j.why != NULL)
 		return;
-	if (t->word == WORD_UNKNOWN)
+	/* what a plugin keeps is its own */
+	bool unknown = t->word == WORD_UNKNOWN || t->word == WORD_SET_MOUNT;
+	if (unknown)
 		q->unknown = (struct span){t->c.p, t->c.n};
 	else if (!codec_read_command_conn_ok(t))
 		q->unknown = (struct span){t->conn.p, t->conn.n};
-	if (t->word == WORD_UNKNOWN)
+	if (unknown)
 		json_fail(
 			&r->j,
 			"is no command; expected send, broadcast, broadcast_to, join, leave, leave_all, close, close_room, info, prolong, set, set_room, timer, cancel, watch or unwatch");

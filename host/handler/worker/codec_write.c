@@ -348,21 +348,42 @@ static void put_identity(struct codec_out *o, const struct hub_event *e)
 		codec_member_raw(o, "claims", claims);
 }
 
-size_t codec_room_state_size(const struct codec_out *o, const struct event_held *h)
+/* The mount's own state, where it has another version than was told. */
+static const struct room_state *codec_news_of_mount(const struct codec_out *o)
+{
+	const struct room_state *own = o->mount != NULL ? room_state_of_mount(o->mount) : NULL;
+	return own != NULL && own->version != o->mount_told ? own : NULL;
+}
+
+size_t codec_kept_size(const struct codec_out *o, const struct event_held *h)
 {
 	const struct room *r = o->room_states ? session_first_room(h->event.session) : NULL;
-	return r != NULL ? r->len + room_state_bytes(r->state).n : 0;
+	size_t of_room =
+		r != NULL ? r->len + room_state_bytes(room_state_of_session(h->event.session)).n : 0;
+	return of_room + room_state_bytes(codec_news_of_mount(o)).n;
+}
+
+static __attribute__((noinline)) void put_mount_state(struct codec_out *o)
+{
+	const struct room_state *own = codec_news_of_mount(o);
+	if (own == NULL)
+		return;
+	codec_member_uint(o, "mount_version", own->version);
+	codec_member_uint(o, "mount_state_bin", own->len);
+	buffer_add(&o->binary, own->bytes, own->len);
+	o->mount_told = own->version;
 }
 
 /* What is kept with its first room. */
 static __attribute__((noinline)) void put_room_state(struct codec_out *o, const struct session *s)
 {
 	const struct room *r = session_first_room(s);
-	struct span state = r != NULL ? room_state_bytes(r->state) : (struct span){0};
+	const struct room_state *kept = room_state_of_session(s);
+	struct span state = room_state_bytes(kept);
 	if (r == NULL)
 		return;
 	codec_member_text(o, "room", (struct span){r->name, r->len});
-	codec_member_uint(o, "room_version", room_state_version(r->state));
+	codec_member_uint(o, "room_version", room_state_version(kept));
 	if (state.n > 0)
 		codec_write_put_bytes(o, "room_state", "room_state_bin", state.p, state.n,
 				      !utf8_valid(state.p, state.n));
@@ -401,6 +422,8 @@ static void codec_write_put_event(struct codec_out *o, const struct event_held *
 				      !utf8_valid(state.p, state.n));
 	if (o->room_states)
 		put_room_state(o, s);
+	if (o->mount != NULL)
+		put_mount_state(o);
 }
 
 /* What an event says but for a message's bytes. */

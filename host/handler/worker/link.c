@@ -180,6 +180,23 @@ static void link_ready(struct worker *w)
 	pool_run(p);
 }
 
+/* There is what its plugin keeps for the mount. False: it was cut off. */
+static bool link_keeps(struct worker *w, uint64_t size)
+{
+	bool anew = false, fits = size <= RULES_ROOM_STATE_MAX;
+	struct mount *m = w->pool->base.mount;
+	if (!fits || !room_state_mount_begin(m, (uint32_t)size, &anew)) {
+		link_cut(w, fits ? "no memory for what it keeps for its mount"
+				 : "a mount_size of more than 65,536 bytes", false);
+		return false;
+	}
+	if (anew)
+		LOG(link_hub(w)->log, LOG_NOTICE, LOG_WORKER,
+		    "what the plugin keeps for its mount has another size than before: it begins with zeroes",
+		    LOG_STR("mount", m->path), LOG_STR("worker", w->name));
+	return true;
+}
+
 static void link_welcome(struct worker *w, struct codec_item *item)
 {
 	struct pool *p = w->pool;
@@ -200,6 +217,10 @@ static void link_welcome(struct worker *w, struct codec_item *item)
 	w->connected = link_now(w);
 	w->out.claims = item->claims;
 	w->out.room_states = item->room_states;
+	w->out.mount = item->mount_size > 0 && !pusher ? p->base.mount : NULL;
+	w->out.mount_told = 0;
+	if (w->out.mount != NULL && !link_keeps(w, item->mount_size))
+		return;
 	p->base.room_states = p->base.room_states || item->room_states;
 	w->runs = item->runs < POOL_RUN ? (unsigned)item->runs : POOL_RUN;
 	codec_welcome(&w->out, w->link_id, p->base.mount->path, POOL_WINDOW, POOL_BATCH_BYTES,
@@ -298,6 +319,9 @@ static void link_ack(struct worker *w, struct codec_item *item)
 	}
 	commit_begin(&m->commit, e->event.session);
 	codec_commands(&p->batch, item, m->hub, e->event.session, &m->commit);
+	/* what it goes on with; if the commit comes to nothing it is told what there is */
+	if (m->commit.mount_next != 0)
+		w->out.mount_told = m->commit.mount_next;
 	if (e->lane == NULL)
 		link_settle_upgrade(w, e, item);
 	else

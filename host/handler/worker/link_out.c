@@ -97,6 +97,6 @@ bool link_is_full(const struct worker *w)
 bool link_has_room(const struct worker *w, const struct event_held *e)
 {
 	return w->out.n < POOL_BATCH &&
-	       codec_size(&w->out) + e->size + codec_room_state_size(&w->out, e) <=
+	       codec_size(&w->out) + e->size + codec_kept_size(&w->out, e) <=
 		       POOL_BATCH_BYTES;
 }

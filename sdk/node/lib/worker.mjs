@@ -443,7 +443,7 @@ function connectionOf(item, withRoom) {
 		user: item.user ?? item.subject ?? null,
 		info: item.info ?? null,
 		claims: item.request?.claims ?? item.claims ?? null,
-		room: !withRoom ? undefined : item.room === undefined ? null : new Room(item.room, item.room_state ?? item.room_state_bin, item.room_version),
+		room: !withRoom ? undefined : item.room_version === undefined ? null : new Room(item.room, item.room_state ?? item.room_state_bin, item.room_version),
 		traceparent: item.traceparent ?? null,
 		tracestate: item.tracestate ?? null,
 	});

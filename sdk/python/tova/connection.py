@@ -90,7 +90,7 @@ class Connection:
     @property
     def room(self) -> Room | None:
         """The room that it has joined first, with what is kept there: ``room.name``, ``room.state`` and ``room.version``, for set_room; None:
-        it is in no room. Known in events of the connection, if the worker asks for it: serve(..., room_state=True)."""
+        it is in no room. In on_close, and for what came before it, the room that it was in. Known in events of the connection, if the worker asks for it: serve(..., room_state=True)."""
         if self._room is _UNKNOWN:
             raise RuntimeError("ws.room is known in events of the connection where the worker asks for it: serve(..., room_state=True); "
                                "of any room it tells await room_state(room)")

@@ -385,7 +385,7 @@ class Host:
         return True
 
     def _end(self, ws: Client, code: int, reason: str) -> None:
-        rooms, ws.rooms, ws._joined, ws.gone = sorted(ws.rooms), set(), [], True
+        rooms, ws.rooms, ws.gone = sorted(ws.rooms), set(), True
         self._timers = {key: timer for key, timer in self._timers.items() if key[0] != ws.id}
         self._event(ws, "close", code=code, reason=reason, rooms=rooms)
 

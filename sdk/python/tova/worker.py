@@ -317,7 +317,7 @@ class Worker:
             ws._claims = item["request"].get("claims") if kind in ("open", "back") and "request" in item else item.get("claims")
             ws._trace = item.get("traceparent"), item.get("tracestate")
             if self.room_state:
-                ws._room = Room(item["room"], item.get("room_state", item.get("room_state_bin")), item.get("room_version", 0)) if "room" in item else None
+                ws._room = Room(item["room"], item.get("room_state", item.get("room_state_bin")), item.get("room_version", 0)) if "room_version" in item else None
         self._call(Event(kind, ws, item.get("seq", 0), item.get("attempt", 1), item["s"], link), handler, arguments)
 
     def _call(self, event: Event, handler, arguments: tuple) -> None:
