@@ -16,6 +16,10 @@
 	X(broadcast, 1, 2) \
 	X(broadcast_to, 2, 4) \
 	X(members, 2, 2) \
+	X(users, 2, 2) \
+	X(info, 2, 3) \
+	X(room_state, 2, 2) \
+	X(set_room, 3, 3) \
 	X(count, 2, 2) \
 	X(history, 2, 2) \
 	X(every, 2, 2) \

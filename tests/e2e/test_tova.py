@@ -480,6 +480,61 @@ server { ws {
     b.expect_closed(4001, "bye bob")
 
 
+def test_who_is_there_and_what_is_kept(serve):
+    host = serve("""
+server { ws {
+  on_open fn(ws) {
+    info(ws, { at: ws.request.path }, ws.request.query)
+    join(ws, "all")
+  }
+  on_message fn(ws, message) {
+    match message {
+      "who" => ws.send([ws.user, ws.info, ws.claims])
+      "members" => members("all", fn(list) { ws.send(list.map(fn(w) [w.user, w.info])) })
+      "users" => users("all", fn(names) { ws.send(names) })
+      "claims" => members("all", fn(list) { ws.send(list[0].claims) })
+      "nobody" => info(ws, nil, "")
+      "add" => room_state("all", fn(kept) {
+        lines = kept.state ?? []
+        lines.push(message)
+        set_room("all", lines, kept.version)
+        ws.send(lines)
+      })
+      "old" => set_room("all", ["old"], 1)
+      "none" => set_room("all", nil, nil)
+      "long" => set_room("all", "x".repeat(70000), nil)
+      _ => info(ws, message, nil)
+    }
+  }
+  on_error fn(ws, error) { ws.send("failed: {error.message}") }
+} }
+""")
+    a, b, c = join(host, "/x?ann"), join(host, "/y?bob"), join(host, "/z?ann")
+    for ws in (a, b, c):
+        ws.send_text("who")
+    assert said(a) == ["ann", '{"at":"/x"}', None] and said(b)[0] == "bob" and said(c)[1] == '{"at":"/z"}'
+    b.send_text("tea")
+    b.send_text("members")
+    assert sorted(said(b)) == [["ann", '{"at":"/x"}'], ["ann", '{"at":"/z"}'], ["bob", "tea"]]
+    b.send_text("users")
+    assert said(b) == ["ann", "bob"]
+    b.send_text("nobody")
+    b.send_text("users")
+    assert said(b) == ["ann"]
+    b.send_text("x" * 1025)
+    assert "failed: " in b.recv_text()
+    for n in (1, 2, 3):
+        a.send_text("add")
+        assert said(a) == ["add"] * n
+    b.send_text("old")
+    assert "another version" in b.recv_text()
+    b.send_text("long")
+    assert "limit" in b.recv_text()
+    b.send_text("none")
+    b.send_text("add")
+    assert said(b) == ["add"]
+
+
 def test_binary_messages(serve):
     host = serve('server { ws { on_message fn(ws, m) { ws.send(m); ws.send("{m.length} {typeOf(m)}") } } }')
     ws = join(host)

@@ -107,6 +107,56 @@ static int host_members(lua_State *L)
 	return host_ask(L, TOVA_QUERY_MEMBERS, "members");
 }
 
+/* (room, function): the function is given the names of the users in it, each once. */
+static int host_users(lua_State *L)
+{
+	return host_ask(L, TOVA_QUERY_USERS, "users");
+}
+
+/* (room, function): the function is given what is kept with the room, and its version. */
+static int host_room_state(lua_State *L)
+{
+	return host_ask(L, TOVA_QUERY_ROOM_STATE, "room_state");
+}
+
+/* (room, value, version): any value that is JSON; nil: nothing any more, or any version. */
+static int host_set_room(lua_State *L)
+{
+	size_t n_room, n = 0;
+	const char *room = argument_text(L, 1, &n_room, "set_room"), *state = NULL;
+	uint64_t version = TOVA_ANY_VERSION;
+	if (!lua_isnil(L, 3))
+		version = (uint64_t)argument_whole(L, 3, 0, INT64_MAX / 2, "set_room");
+	tova_mount *m = host_mount(L, "set_room");
+	if (!lua_isnil(L, 2)) {
+		struct buffer *b = &runtime_of(L)->text;
+		buffer_clear(b);
+		json_text_write(L, b, 2, 0);
+		json_text_push(L, b);
+		state = lua_tolstring(L, -1, &n);
+	}
+	return host_done(L, m->host->set_room(m, room, n_room, state, n, version), "set_room");
+}
+
+/* (ws, what the others may know of it, and as whom it counts): nil: as it was. */
+static int host_info(lua_State *L)
+{
+	size_t n_info = 0, n_user = 0;
+	if (value_type(L, 1) != VALUE_CONNECTION)
+		return runtime_fault(L, "info: a connection is expected, not %s",
+				     value_type_name(L, 1));
+	tova_ws ws = value_connection(L, 1);
+	const char *user = lua_isnoneornil(L, 3) ? NULL : argument_text(L, 3, &n_user, "info");
+	tova_mount *m = host_mount(L, "info");
+	const char *info = NULL;
+	if (!lua_isnil(L, 2)) {
+		tova_payload p = host_payload(L, 2, "info");
+		info = p.data;
+		n_info = p.len;
+	}
+	return host_done(L, m->host->info(m, ws, info, n_info, user, n_user), "info");
+}
+
 /* (room, function): the function is given the last messages that the room remembers. */
 static int host_history(lua_State *L)
 {
@@ -204,6 +254,8 @@ static int host_print(lua_State *L)
 }
 
 const luaL_Reg library_host_functions[] = {{"history", host_history}, {"members", host_members},
+					   {"users", host_users},     {"info", host_info},
+					   {"set_room", host_set_room}, {"room_state", host_room_state},
 					   {"count", host_count},     {"every", host_every},
 					   {"after", host_after},     {"cancel", host_cancel},
 					   {"now", host_now},	      {"stats", host_stats},
@@ -248,7 +300,11 @@ static int connection_get(lua_State *L)
 	else if (strcmp(name, "data") == 0)
 		state_push_data(L, ws);
 	else if (strcmp(name, "user") == 0)
-		state_push_user(L, ws);
+		state_push_about(L, ws, TOVA_USER);
+	else if (strcmp(name, "info") == 0)
+		state_push_about(L, ws, TOVA_INFO);
+	else if (strcmp(name, "claims") == 0)
+		state_push_about(L, ws, TOVA_CLAIMS);
 	else if (strcmp(name, "traceparent") == 0)
 		state_push_trace(L, ws, TOVA_TRACEPARENT);
 	else if (strcmp(name, "tracestate") == 0)

@@ -411,6 +411,19 @@ static void program_push_remembered(lua_State *L, const tova_remembered *message
 	value_add_member(L, lua_gettop(L) - 2, &absent);
 }
 
+/* { state, version } */
+static void program_push_room_state(lua_State *L, const tova_room_state *kept)
+{
+	value_push_object(L, 2);
+	lua_pushliteral(L, "state");
+	if (kept->len == 0)
+		lua_pushnil(L);
+	else
+		json_text_read(L, kept->data, kept->len);
+	value_set_member(L, -3);
+	program_push_number_member(L, "version", kept->version);
+}
+
 static int program_do_reply(lua_State *L)
 {
 	const tova_reply *reply = lua_touserdata(L, 1);
@@ -419,11 +432,15 @@ static int program_do_reply(lua_State *L)
 	lua_pushnil(L);
 	if (reply->kind == TOVA_QUERY_COUNT) {
 		lua_pushnumber(L, (lua_Number)reply->count);
+	} else if (reply->kind == TOVA_QUERY_ROOM_STATE) {
+		program_push_room_state(L, tova_replied_room_state(reply));
 	} else {
 		value_push_array(L, (size_t)reply->count);
 		for (uint64_t i = 0; i < reply->count; i++) {
 			if (reply->kind == TOVA_QUERY_HISTORY)
 				program_push_remembered(L, &reply->messages[i]);
+			else if (reply->kind == TOVA_QUERY_USERS)
+				lua_pushstring(L, tova_users(reply)[i].name);
 			else
 				value_push_connection(L, reply->connections[i]);
 			lua_rawseti(L, -2, (lua_Integer)i + 1);
@@ -443,7 +460,12 @@ int program_on_reply(struct program *p, const tova_reply *reply)
 		p->runtime.has_stats = true;
 		return 0;
 	}
+	p->runtime.listed = tova_members(reply);
+	p->runtime.n_listed = p->runtime.listed != NULL ? (size_t)reply->count : 0;
+	p->runtime.found = 0;
 	int result = program_event(p, TOVA_NONE, program_do_reply, (void *)reply);
+	p->runtime.listed = NULL;
+	p->runtime.n_listed = 0;
 	program_forget_later(p, reply->id);
 	return result;
 }

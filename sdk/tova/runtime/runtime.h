@@ -48,6 +48,9 @@ struct runtime {
 	size_t journal; /* entries: what an event that fails takes back */
 	tova_ws ws;
 	const tova_request *request; /* in on_open */
+	/* those that the answer at hand lists, and where one was found last */
+	const tova_member *listed;
+	size_t n_listed, found;
 	enum { RUNTIME_DATA_UNREAD, RUNTIME_DATA_READ } data;
 	struct position data_at; /* where it was set, or read first */
 	/* timers and queries */

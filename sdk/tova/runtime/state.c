@@ -49,12 +49,42 @@ void state_set_data(lua_State *L, tova_ws ws, int at)
 	r->data_at = runtime_place(L);
 }
 
-void state_push_user(lua_State *L, tova_ws ws)
+/* Programs look at them one after the other. NULL: it is none of those. */
+static const tova_member *state_listed(struct runtime *r, tova_ws ws)
 {
-	const struct runtime *r = runtime_of(L);
-	if (r->mount == NULL || !tova_ws_eq(ws, r->ws))
-		runtime_fault(L, "ws.user is that of the connection whose event it is only");
-	lua_pushstring(L, tova_subject(r->mount)); /* nil for NULL */
+	for (size_t i = 0; i < r->n_listed; i++) {
+		size_t at = (r->found + i) % r->n_listed;
+		if (!tova_ws_eq(r->listed[at].ws, ws))
+			continue;
+		r->found = at;
+		return &r->listed[at];
+	}
+	return NULL;
+}
+
+void state_push_about(lua_State *L, tova_ws ws, uint32_t what)
+{
+	struct runtime *r = runtime_of(L);
+	bool own = r->mount != NULL && !tova_ws_eq(ws, TOVA_NONE) && tova_ws_eq(ws, r->ws);
+	const tova_member *listed = !own && what != TOVA_CLAIMS ? state_listed(r, ws) : NULL;
+	if (!own && listed == NULL)
+		runtime_fault(L, "ws.%s is that of the connection whose event it is only%s",
+			      what == TOVA_USER	  ? "user"
+			      : what == TOVA_INFO ? "info"
+						  : "claims",
+			      what != TOVA_CLAIMS ? ", or of one that members lists" : "");
+	if (listed != NULL) {
+		/* nil for NULL */
+		lua_pushstring(L, what == TOVA_USER ? listed->user : listed->info);
+		return;
+	}
+	const char *text = what == TOVA_USER   ? tova_user(r->mount)
+			   : what == TOVA_INFO ? tova_event_info(r->mount)
+					       : tova_event_claims(r->mount);
+	if (text != NULL && what == TOVA_CLAIMS)
+		json_text_read(L, text, strlen(text));
+	else
+		lua_pushstring(L, text);
 }
 
 void state_push_trace(lua_State *L, tova_ws ws, uint32_t what)

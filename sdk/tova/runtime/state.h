@@ -12,8 +12,9 @@
 void state_push_data(lua_State *L, tova_ws ws);
 /* ws.data = the value at `at`. */
 void state_set_data(lua_State *L, tova_ws ws, int at);
-/* Pushes the user whom the token names, or nil. */
-void state_push_user(lua_State *L, tova_ws ws);
+/* Pushes who is at the other end, enum tova_about, or nil: of the event's own connection, or, but for
+ * what its token says, of one that an answer lists. */
+void state_push_about(lua_State *L, tova_ws ws, uint32_t what);
 /* what: TOVA_TRACEPARENT or TOVA_TRACESTATE. */
 void state_push_trace(lua_State *L, tova_ws ws, uint32_t what);
 /* Pushes the request, in on_open; elsewhere a fault. */
