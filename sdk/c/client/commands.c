@@ -276,6 +276,13 @@ void tova_commands_names(tova_commands *list, const char *member, const char *co
 	commands_more(list, member, all);
 }
 
+void tova_commands_set_room(tova_commands *list, const char *room, const char *state)
+{
+	json_t *item = commands_begin(list, "set_room");
+	commands_room(list, item, room);
+	commands_text(list, item, "state", state, "a state is no UTF-8");
+}
+
 void tova_commands_set(tova_commands *list, const char *conn, const char *state,
 		       const char *if_state)
 {

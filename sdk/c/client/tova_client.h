@@ -120,6 +120,10 @@ void tova_commands_close(tova_commands *list, const char *conn, int code, const 
 /* Stores a text with a connection; if_state: only if that is what is stored; NULL: anyway. */
 void tova_commands_set(tova_commands *list, const char *conn, const char *state,
 		       const char *if_state);
+/* Keeps a text with a room, at most 65,536 bytes; "": nothing any more. With
+ * tova_commands_number(list, "version", v) behind it only if that is the version that there is; 0:
+ * nothing is kept. */
+void tova_commands_set_room(tova_commands *list, const char *room, const char *state);
 
 #ifdef __cplusplus
 }
