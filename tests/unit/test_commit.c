@@ -212,7 +212,7 @@ START_TEST(queries)
 {
 	for (uint32_t kind = 0; kind < 10; kind++) {
 		const struct event_query q = {.kind = kind, .id = 5, .room = good};
-		if (kind >= EVENT_QUERY_COUNT && kind <= EVENT_QUERY_USERS)
+		if (kind >= EVENT_QUERY_COUNT && kind <= EVENT_QUERY_ROOM_STATE)
 			accepted(commit_query(&c, &q));
 		else
 			refused(commit_query(&c, &q), COMMIT_E_ARG);
