@@ -106,8 +106,7 @@ static struct conn_ops server_conn_ops(void)
 	return ops;
 }
 
-/* --- the last words ----------------------------------------------------------------------------
- */
+/* --- the last words --------------------------------------------------------------------------- */
 
 /* [signal handler] Which of somebody's plugins was it? */
 static void server_on_crash(void *ctx, const char *signal, bool own)
@@ -325,8 +324,8 @@ static struct control *server_open_control(struct server *s, const char *path,
 	}
 	bool entered = server_enter(s, path);
 	const gid_t *group = s->settings.control_group != NULL ? &s->control_group : NULL;
-	struct control *control =
-		control_open(&s->hub, path, group, &s->sources, s->letters, actions, why, SERVER_WHY_MAX);
+	struct control *control = control_open(&s->hub, path, group, &s->sources, s->letters,
+					       actions, why, SERVER_WHY_MAX);
 	server_leave(entered);
 	return control;
 }
@@ -379,7 +378,8 @@ static bool server_check_settings(struct server *s)
 	const struct settings *set = &s->settings;
 	if (set->n_mounts == 0 && set->static_dir == NULL) {
 		fprintf(s->source->err,
-			"tova-host: nothing to serve: give a handler (--plugin FILE.so, --worker COMMAND, ...), --static DIR or both; see --help\n");
+			"tova-host: nothing to serve: give a handler (--plugin FILE.so, --worker "
+			"COMMAND, ...), --static DIR or both; see --help\n");
 		return false;
 	}
 	if (!server_check_user(s) || !server_check_cluster(s))
@@ -479,8 +479,8 @@ static void server_check_descriptors(const struct server *s)
 	uint64_t asked = s->settings.max_connections, most = s->conns.limits.max;
 	if (asked > most)
 		LOG(s->log, LOG_WARN, LOG_LIMIT,
-		    "--max-connections asks for more than the limit of open files allows; raise that (ulimit -n, "
-		    "LimitNOFILE=)",
+		    "--max-connections asks for more than the limit of open files allows; raise "
+		    "that (ulimit -n, LimitNOFILE=)",
 		    LOG_U64("max-connections", asked), LOG_U64("allowed", most),
 		    LOG_U64("open_files", descriptors_of_process().most));
 }

@@ -82,7 +82,8 @@ bool server_check_cluster(const struct server *s)
 	if (set->cluster_id != NULL && !cluster_name_ok(set->cluster_id, CLUSTER_ID_MAX))
 		ok = server_refuse(s, "cluster-id", set->cluster_id,
 				   "expected 1 to 64 visible characters of ASCII");
-	if (set->cluster_prefix != NULL && !cluster_name_ok(set->cluster_prefix, CLUSTER_PREFIX_MAX))
+	if (set->cluster_prefix != NULL &&
+	    !cluster_name_ok(set->cluster_prefix, CLUSTER_PREFIX_MAX))
 		ok = server_refuse(s, "cluster-prefix", set->cluster_prefix,
 				   "expected 1 to 64 visible characters of ASCII");
 	char *password;
@@ -114,6 +115,7 @@ bool server_start_cluster(struct server *s)
 	if (s->cluster == NULL)
 		return server_refuse(s, "cluster", settings.url, why);
 	LOG(s->log, LOG_NOTICE, LOG_CLUSTER,
-	    "rooms are shared with other hosts; counts, members, users and who is watched are those of this one, as yet");
+	    "rooms are shared with other hosts; counts, members, users and who is watched are "
+	    "those of this one, as yet");
 	return true;
 }

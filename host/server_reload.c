@@ -182,7 +182,8 @@ static void server_reload_gate(struct server *s)
 	s->conns.client_addr.hosts = s->hosts = hosts;
 	if (!io_threads_set_gate(&s->io_threads, &s->conns.client_addr))
 		LOG(s->log, LOG_ERROR, LOG_RELOAD,
-		    "no memory for --trusted-proxy and --host on each thread, the old lists go on there");
+		    "no memory for --trusted-proxy and --host on each thread, the old lists go on "
+		    "there");
 }
 
 /* Together, as one that is wrong keeps all of them. */

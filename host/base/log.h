@@ -176,8 +176,8 @@ uint64_t log_lost(const struct log *log);
 /* Reports all that was suppressed, and frees. NULL is allowed. */
 void log_close(struct log **log_p);
 
-/* The line that was said as the nth of its kind, from 0, as a JSON object. Returns its length, 0: it
- * is not kept any more, or there is none yet. */
+/* The line that was said as the nth of its kind, from 0, as a JSON object. Returns its length, 0:
+ * it is not kept any more, or there is none yet. */
 size_t log_recent_line(struct log *log, enum log_recent which, uint64_t n,
 		       char line[LOG_RECENT_LINE_MAX]);
 /* How many there have been. */

@@ -13,14 +13,7 @@
 #define CLUSTER_CLAIM_MS 10000	     /* who was killed has its name so long */
 #define CLUSTER_TAKEN_MS (CLUSTER_CLAIM_MS + 2000)
 
-/* --- what the engine tells ------------------------------------------------------------------------- */
-
-static struct cluster *cluster_of(void *ctx)
-{
-	struct cluster *c = ctx;
-	CHECK_IS(c, CHECK_CLUSTER);
-	return c;
-}
+/* --- what the engine tells -------------------------------------------------------------------- */
 
 static void cluster_on_begins(void *ctx)
 {
@@ -96,7 +89,7 @@ static const struct engine_events cluster_events = {.begins = cluster_on_begins,
 						    .taken = cluster_on_taken,
 						    .unclaimed = cluster_on_unclaimed};
 
-/* --- time ------------------------------------------------------------------------------------------ */
+/* --- time ------------------------------------------------------------------------------------- */
 
 static void cluster_on_turn(void *arg)
 {
@@ -130,7 +123,7 @@ static void cluster_on_tick(void *arg)
 		c->engine->ops->keep(c->engine);
 }
 
-/* --- its life -------------------------------------------------------------------------------------- */
+/* --- its life --------------------------------------------------------------------------------- */
 
 bool cluster_name_ok(const char *text, size_t most)
 {

@@ -34,7 +34,8 @@ void cluster_subscribe_more(struct cluster *c)
 		return;
 	for (size_t i = 0; i < n; i++) {
 		struct channel *at;
-		memcpy(&at, c->subscribing.p + i * sizeof(struct channel *), sizeof(struct channel *));
+		memcpy(&at, c->subscribing.p + i * sizeof(struct channel *),
+		       sizeof(struct channel *));
 		names[i] = channel_text(at);
 	}
 	if (!c->began || !c->engine->ops->subscribe(c->engine, names, n))

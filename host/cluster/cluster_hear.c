@@ -13,7 +13,7 @@ static void cluster_ignore(struct cluster *c, struct span channel, const char *w
 	    LOG_SPAN("channel", channel), LOG_STR("why", why));
 }
 
-/* --- what is missing ------------------------------------------------------------------------------ */
+/* --- what is missing -------------------------------------------------------------------------- */
 
 static struct cluster_mount *cluster_mount(struct cluster *c, const struct mount *m)
 {
@@ -54,7 +54,8 @@ void cluster_tell_lost(struct cluster *c)
 		if (of->lost == 0)
 			continue;
 		snprintf(text, sizeof text,
-			 "%llu messages of other hosts were lost, in %u places; the first of host %s%s%s",
+			 "%llu messages of other hosts were lost, in %u places; the first of host "
+			 "%s%s%s",
 			 (unsigned long long)of->lost, of->times, of->host,
 			 of->room[0] != '\0' ? " in room " : "", of->room);
 		LOG(c->hub->log, LOG_WARN, LOG_CLUSTER, "messages of other hosts were lost",
@@ -72,7 +73,8 @@ void cluster_tell_cut(struct cluster *c, uint64_t ms)
 	if (ms < CLUSTER_CUT_MS)
 		return;
 	snprintf(text, sizeof text,
-		 "this host was cut off from the others for %llu s: what they have published then may be missing",
+		 "this host was cut off from the others for %llu s: what they have published then "
+		 "may be missing",
 		 (unsigned long long)ms / 1000);
 	LOG(c->hub->log, LOG_WARN, LOG_CLUSTER,
 	    "what other hosts have published meanwhile may be missing", LOG_U64("ms", ms));
@@ -80,7 +82,7 @@ void cluster_tell_cut(struct cluster *c, uint64_t ms)
 		cluster_raise(c->mounts[i].mount, span_of(text));
 }
 
-/* --- what has come -------------------------------------------------------------------------------- */
+/* --- what has come ---------------------------------------------------------------------------- */
 
 static void cluster_build(struct commit *commit, const struct channel *at,
 			  const struct envelope *e)

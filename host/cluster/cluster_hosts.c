@@ -16,7 +16,7 @@ struct cluster_host *cluster_host(const struct cluster *c, uint64_t host)
 	return link != NULL ? HASH_ENTRY(link, struct cluster_host, link) : NULL;
 }
 
-/* --- this one -------------------------------------------------------------------------------------- */
+/* --- this one --------------------------------------------------------------------------------- */
 
 /* As many counts as one announcement takes, from that one on. Returns the next, or NULL. */
 static const struct numbers_count *cluster_add_counts(struct cluster *c, struct buffer *to,
@@ -26,7 +26,9 @@ static const struct numbers_count *cluster_add_counts(struct cluster *c, struct 
 	const struct numbers_count *at = from;
 	for (*n_r = 0; at != NULL && *n_r < ENVELOPE_COUNTS_MAX && to->n < CLUSTER_MESSAGE_MAX / 2;
 	     at = numbers_each(&c->numbers, at)) {
-		const struct envelope_count count = {{at->channel, at->len}, at->series, at->number};
+		const struct envelope_count count = {{at->channel, at->len},
+						     at->series,
+						     at->number};
 		envelope_add_count(to, &count);
 		++*n_r;
 	}
@@ -69,7 +71,7 @@ void cluster_announce(struct cluster *c)
 	c->announced_ms = loop_now(c->hub->loop);
 }
 
-/* --- others ---------------------------------------------------------------------------------------- */
+/* --- others ----------------------------------------------------------------------------------- */
 
 static void cluster_copy(char to[ENVELOPE_NAME_MAX + 1], struct span text)
 {
@@ -167,7 +169,8 @@ void cluster_miss(struct cluster *c)
 		next = hash_table_next(&c->hosts, link);
 		if (now - h->at_ms <= CLUSTER_SILENCE_MS)
 			continue;
-		LOG(c->hub->log, LOG_NOTICE, LOG_CLUSTER, "another host is silent, and counts as gone",
+		LOG(c->hub->log, LOG_NOTICE, LOG_CLUSTER, "another host is silent, and counts as "
+							  "gone",
 		    LOG_STR("host", h->id), LOG_STR("machine", h->machine));
 		cluster_host_goes(c, h);
 	}

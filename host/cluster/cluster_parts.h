@@ -2,6 +2,7 @@
 #ifndef TOVA_CLUSTER_CLUSTER_PARTS_H
 #define TOVA_CLUSTER_CLUSTER_PARTS_H
 
+#include "base/check.h"
 #include "cluster/channel.h"
 #include "cluster/cluster.h"
 #include "cluster/engine.h"
@@ -60,7 +61,8 @@ struct cluster {
 	char id[CLUSTER_ID_MAX + 1], prefix[CLUSTER_PREFIX_MAX + 1], machine[128];
 	char *form; /* what all hosts must have alike */
 	char *value; /* that this host's name has at the engine */
-	char form_name[CLUSTER_PREFIX_MAX + 16], host_name[CLUSTER_PREFIX_MAX + CLUSTER_ID_MAX + 16];
+	char form_name[CLUSTER_PREFIX_MAX + 16],
+		host_name[CLUSTER_PREFIX_MAX + CLUSTER_ID_MAX + 16];
 	bool local, up, began;
 	bool failed; /* at the start: it can not be waited for any more */
 	enum engine_trouble trouble;
@@ -89,6 +91,14 @@ struct cluster {
 	struct commit heard; /* what came, as a commit of its own */
 	struct cluster_counts counts;
 };
+
+/* What whoever called has been given as its context. */
+static inline struct cluster *cluster_of(void *ctx)
+{
+	struct cluster *c = ctx;
+	CHECK_IS(c, CHECK_CLUSTER);
+	return c;
+}
 
 /* cluster_publish.c */
 extern const struct gate cluster_gate;
@@ -121,7 +131,8 @@ void cluster_hear(struct cluster *c, struct span channel, struct span bytes);
 void cluster_lose(struct cluster *c, const struct channel *at, uint64_t host, uint64_t lost);
 /* The handlers of mounts are told what was lost. */
 void cluster_tell_lost(struct cluster *c);
-/* The same of a time for which others may not announce their numbers any more, if it was so long. */
+/* The same of a time for which others may not announce their numbers any more, if it was so long.
+ */
 void cluster_tell_cut(struct cluster *c, uint64_t ms);
 
 /* cluster_hosts.c */

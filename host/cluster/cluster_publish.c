@@ -8,14 +8,7 @@
 #include "net/outq_notes.h"
 #include "ws/frame.h"
 
-static struct cluster *cluster_of(void *ctx)
-{
-	struct cluster *c = ctx;
-	CHECK_IS(c, CHECK_CLUSTER);
-	return c;
-}
-
-/* --- what a commit is --------------------------------------------------------------------------- */
+/* --- what a commit is ------------------------------------------------------------------------- */
 
 static bool cluster_publishes(const struct command *command)
 {
@@ -87,7 +80,8 @@ static enum gate_verdict cluster_on_look(void *ctx, struct mount *m, struct comm
 		const struct command *command = &commit->commands[i];
 		enum commit_error wrong = cluster_wrong(command);
 		if (cluster_publishes(command)) {
-			bytes += command_has_frame(command) ? command->frame.len : command->text_len;
+			bytes +=
+				command_has_frame(command) ? command->frame.len : command->text_len;
 			messages++;
 		}
 		if (bytes > CLUSTER_COMMIT_MAX || messages > CLUSTER_COMMIT_MESSAGES)
@@ -121,7 +115,7 @@ const struct gate cluster_gate = {.look = cluster_on_look,
 				  .parked = cluster_on_parked,
 				  .knows = cluster_on_knows};
 
-/* --- batches ------------------------------------------------------------------------------------- */
+/* --- batches ---------------------------------------------------------------------------------- */
 
 static void cluster_batch_free(struct cluster_batch **b_p)
 {
@@ -153,7 +147,8 @@ static bool cluster_batch_add(struct cluster_batch *b, struct span channel,
 		b->parts = wider;
 		b->cap = cap;
 	}
-	struct cluster_part part = {.channel = (uint32_t)before, .channel_len = (uint32_t)channel.n};
+	struct cluster_part part = {.channel = (uint32_t)before,
+				    .channel_len = (uint32_t)channel.n};
 	buffer_add(&b->bytes, channel.p, channel.n);
 	part.at = (uint32_t)b->bytes.n;
 	envelope_add(&b->bytes, e, selection);
@@ -225,12 +220,13 @@ void cluster_drop_batches(struct cluster *c)
 	cluster_batch_free(&c->building);
 }
 
-/* --- publishing ---------------------------------------------------------------------------------- */
+/* --- publishing ------------------------------------------------------------------------------- */
 
 static void cluster_envelope(const struct commit *commit, const struct command *command,
 			     struct envelope *e, struct selection *selection, bool *selects_r)
 {
-	*selects_r = command->kind == COMMAND_BROADCAST_AMONG || command->kind == COMMAND_CLOSE_ROOM;
+	*selects_r =
+		command->kind == COMMAND_BROADCAST_AMONG || command->kind == COMMAND_CLOSE_ROOM;
 	if (command->kind == COMMAND_CLOSE_ROOM) {
 		selection_read(selection, commit->arena + command->more.text);
 		e->kind = ENVELOPE_CLOSE;
@@ -353,7 +349,7 @@ void cluster_go_on(struct cluster *c)
 		cluster_send_batches(c);
 }
 
-/* --- what has come back --------------------------------------------------------------------------- */
+/* --- what has come back ----------------------------------------------------------------------- */
 
 /* One without messages of its own goes with the one in front of it. */
 static void cluster_release(struct cluster *c, struct mount *m, uint64_t batch)

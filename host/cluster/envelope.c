@@ -5,7 +5,7 @@
 #define ENVELOPE_BINARY 1u
 #define ENVELOPE_UNKEPT 2u
 
-/* --- writing ----------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 static void envelope_put(struct buffer *to, uint64_t value, unsigned bytes)
 {
@@ -76,7 +76,7 @@ void envelope_add(struct buffer *to, const struct envelope *e, const struct sele
 		buffer_add(to, e->data.p, e->data.n);
 }
 
-/* --- reading ----------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 struct cursor {
 	const uint8_t *p;

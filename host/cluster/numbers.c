@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- publishing -------------------------------------------------------------------------------- */
+/* --- publishing ------------------------------------------------------------------------------- */
 
 static struct numbers_count *numbers_find(const struct numbers *n, struct span channel,
 					  uint64_t hash)
@@ -66,7 +66,7 @@ void numbers_free(struct numbers *n)
 	hash_table_free(&n->table);
 }
 
-/* --- hearing ----------------------------------------------------------------------------------- */
+/* --- hearing ---------------------------------------------------------------------------------- */
 
 static struct numbers_publisher *numbers_publisher(struct numbers_heard *h, uint64_t host)
 {

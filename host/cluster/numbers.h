@@ -1,8 +1,8 @@
 /* numbers: what a host publishes on a channel is counted, so that who hears it drops what comes
  * twice and knows what is missing.
  *
- * A count lives while its channel is in use: its last number is announced from time to time, so that
- * the loss of the last message is seen, too; when nothing was published there for many
+ * A count lives while its channel is in use: its last number is announced from time to time, so
+ * that the loss of the last message is seen, too; when nothing was published there for many
  * announcements it is dropped, and a later one begins at 1, as a later series.
  */
 #ifndef TOVA_CLUSTER_NUMBERS_H
@@ -17,7 +17,7 @@
 #define NUMBERS_FORGET_MS (600u * 1000u) /* by who hears */
 #define NUMBERS_HEARD_MAX 256		 /* publishers on one channel */
 
-/* --- publishing -------------------------------------------------------------------------------- */
+/* --- publishing ------------------------------------------------------------------------------- */
 
 struct numbers_count {
 	struct hash_link link;
@@ -43,7 +43,7 @@ void numbers_sweep(struct numbers *n);
 const struct numbers_count *numbers_each(const struct numbers *n,
 					 const struct numbers_count *before);
 
-/* --- hearing ----------------------------------------------------------------------------------- */
+/* --- hearing ---------------------------------------------------------------------------------- */
 
 struct numbers_publisher {
 	uint64_t host, series, last, at_ms;

@@ -127,7 +127,7 @@ static void redis_on_subscriptions_lost(void *ctx, const char *why)
 	redis_on_lost(r, &r->commands, why);
 }
 
-/* --- asking ------------------------------------------------------------------------------------ */
+/* --- asking ----------------------------------------------------------------------------------- */
 
 static bool redis_ask(struct redis *r, const struct redis_asked_for *asked, size_t n,
 		      const struct span *words)
@@ -227,7 +227,7 @@ static void redis_look_up(struct redis *r)
 	r->base.events.up(r->base.events.ctx);
 }
 
-/* --- answers to commands ----------------------------------------------------------------------- */
+/* --- answers to commands ---------------------------------------------------------------------- */
 
 static bool redis_begins(struct span text, const char *with)
 {
@@ -337,7 +337,7 @@ static void redis_on_answer(void *ctx, const struct resp_value *v)
 		redis_on_batch(r, &asked, v);
 }
 
-/* --- what is subscribed to --------------------------------------------------------------------- */
+/* --- what is subscribed to -------------------------------------------------------------------- */
 
 static void redis_on_said(void *ctx, const struct resp_value *v)
 {
@@ -395,7 +395,7 @@ static void redis_unsubscribe(struct engine *e, const struct span *channels, siz
 	redis_link_flush(&r->subscriptions);
 }
 
-/* --- publishing -------------------------------------------------------------------------------- */
+/* --- publishing ------------------------------------------------------------------------------- */
 
 static bool redis_publish(struct engine *e, uint64_t batch, const struct engine_message *v,
 			  size_t n)
@@ -432,7 +432,7 @@ static bool redis_is_full(const struct engine *e)
 	return ((const struct redis *)e)->under_way > REDIS_FULL;
 }
 
-/* --- its life ---------------------------------------------------------------------------------- */
+/* --- its life --------------------------------------------------------------------------------- */
 
 static socklen_t redis_unix(const struct redis *r, struct sockaddr_un *un)
 {

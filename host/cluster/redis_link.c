@@ -163,7 +163,8 @@ bool redis_link_connect(struct redis_link *l, const struct sockaddr *to, socklen
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 	}
-	/* a Unix socket is connected at once, or its queue is full (EAGAIN), which is tried again */
+	/* a Unix socket is connected at once, or its queue is full (EAGAIN), which is tried again
+	 */
 	if ((connect(fd, to, len) != 0 && errno != EINPROGRESS) ||
 	    (l->resp = resp_new()) == NULL) {
 		int error = errno;

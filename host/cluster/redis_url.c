@@ -49,8 +49,8 @@ static bool redis_url_user(struct redis_url *url, struct span *rest, size_t most
 	rest->p += user.n + 1;
 	if (user.n > 0 && memchr(user.p, ':', user.n) != NULL)
 		return redis_url_say(why, cap,
-				     "it holds a password, which everybody sees who lists processes; "
-				     "expected one in a file: --cluster-password FILE");
+				     "it holds a password, which everybody sees who lists "
+				     "processes; expected one in a file: --cluster-password FILE");
 	return redis_url_copy(url->user, REDIS_URL_USER_MAX, user) ||
 	       redis_url_say(why, cap, "expected a user of 1 to 255 bytes in front of @");
 }
@@ -81,7 +81,8 @@ static bool redis_url_host(struct redis_url *url, struct span where, char *why, 
 			       UINT16_MAX, &port) ||
 	     port == 0))
 		return redis_url_say(why, cap,
-				     "expected a port from 1 to 65535; an IPv6 address as [::1]:6379");
+				     "expected a port from 1 to 65535; an IPv6 address as "
+				     "[::1]:6379");
 	url->port = (uint16_t)port;
 	return redis_url_copy(url->host, REDIS_URL_HOST_MAX, (struct span){where.p + name, n}) ||
 	       redis_url_say(why, cap, "expected redis://[USER@]HOST[:PORT][/DB]");
@@ -112,7 +113,8 @@ static bool redis_url_unix(struct redis_url *url, struct span rest, char *why, s
 	if (path.n == 0 || path.p[0] != '/' ||
 	    !redis_url_copy(url->path, REDIS_URL_PATH_MAX, path))
 		return redis_url_say(why, cap,
-				     "expected unix://[USER@]/PATH[?db=DB] with at most 107 bytes of path");
+				     "expected unix://[USER@]/PATH[?db=DB] with at most 107 bytes "
+				     "of path");
 	if (query == NULL)
 		return true;
 	struct span said = {query + 1, rest.n - path.n - 1};
@@ -130,10 +132,11 @@ bool redis_url_read(struct redis_url *url_r, const char *text, char *why, size_t
 		return redis_url_unix(url_r, span_of(text + 7), why, why_cap);
 	if (strncmp(text, "rediss://", 9) == 0)
 		return redis_url_say(why, why_cap,
-				     "TLS to the engine is not there yet; expected redis:// or unix://, "
-				     "for a distant server through a tunnel of your own");
+				     "TLS to the engine is not there yet; expected redis:// or "
+				     "unix://, for a distant server through a tunnel of your own");
 	return redis_url_say(why, why_cap,
-			     "expected redis://[USER@]HOST[:PORT][/DB] or unix://[USER@]/PATH[?db=DB]");
+			     "expected redis://[USER@]HOST[:PORT][/DB] or "
+			     "unix://[USER@]/PATH[?db=DB]");
 }
 
 void redis_url_text(const struct redis_url *url, char text[REDIS_URL_TEXT])

@@ -51,8 +51,8 @@ static inline bool delivery_is_counted(enum event_kind kind)
 		EVENT_BIT(kind)) != 0;
 }
 
-static __attribute__((noinline)) void delivery_tell_waits(struct mount *m, const struct hub_event *e,
-							  bool waits)
+static __attribute__((noinline)) void delivery_tell_waits(struct mount *m,
+							  const struct hub_event *e, bool waits)
 {
 	if (e->kind == EVENT_TIMER)
 		timer_waits(m, e->session, span_of(e->timer.name), waits);

@@ -68,8 +68,8 @@ void gate_count(struct mount *m, const struct commit *c);
 /* Does it ask for something that the commits before it may change, so that it is checked (and
  * published) only when it is the first? */
 bool gate_is_exclusive(const struct mount *m, const struct commit *c);
-/* Is it the first half of ids of another host of the cluster, which is there? Commands can not reach
- * its connections yet. */
+/* Is it the first half of ids of another host of the cluster, which is there? Commands can not
+ * reach its connections yet. */
 bool gate_is_elsewhere(const struct hub *hub, uint64_t host);
 /* Spoils a commit (NULL: there is none) in which a handler names such a connection. */
 void gate_name(const struct hub *hub, struct commit *c, uint64_t host);

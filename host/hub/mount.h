@@ -68,7 +68,8 @@ struct mount {
 	uint64_t receivers;
 	/* where the last message is that its commands had a room remember */
 	struct history_place kept;
-	/* the version that its last set_room has given a room; 0: there was none, or it has emptied it */
+	/* the version that its last set_room has given a room; 0: there was none, or it has emptied
+	 * it */
 	uint64_t room_version;
 	bool counts; /* it is being applied, and counts them */
 	/* as in stats, of this one */

@@ -15,8 +15,8 @@ struct session;
 #define PROLONG_MAX 16
 
 /* Is it good, and of the user whose token the connection came with? Returns 0 and what it says,
- * which the caller frees; 401 or another status that token_verify knows, and why. `tokens` of the mount
- * are not NULL. */
+ * which the caller frees; 401 or another status that token_verify knows, and why. `tokens` of the
+ * mount are not NULL. */
 int prolong_verify(const struct session *s, struct span token, uint64_t now,
 		   struct token_claims *claims_r, const char **why_r);
 /* The connection has it from now on. False without memory: it may have lost its end. */

@@ -1,6 +1,7 @@
 /* resume_parts: what the parts of resume share. resume_kept.c is what is kept for a client and said
- * to it, resume_grace.c what of that does not count, resume_out.c what it is sent, resume_done.c what was settled of what it sent, resume_end.c
- * its end, resume_in.c what it sends, resume.c its life: a beginning, away and back. */
+ * to it, resume_grace.c what of that does not count, resume_out.c what it is sent, resume_done.c
+ * what was settled of what it sent, resume_end.c its end, resume_in.c what it sends, resume.c its
+ * life: a beginning, away and back. */
 #ifndef TOVA_HUB_RESUME_PARTS_H
 #define TOVA_HUB_RESUME_PARTS_H
 

@@ -41,8 +41,8 @@ static inline uint32_t room_users_count(const struct room_users *users)
 	return users->n - users->absent + users->anonymous;
 }
 
-/* A connection of that user (NULL: nobody's) has come, or has gone: watch_come and watch_go, which do
- * the same for who watches. False without memory: it has not come. */
+/* A connection of that user (NULL: nobody's) has come, or has gone: watch_come and watch_go, which
+ * do the same for who watches. False without memory: it has not come. */
 bool room_users_add(struct room_users *users, const char *name);
 void room_users_remove(struct room_users *users, const char *name);
 

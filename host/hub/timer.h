@@ -41,7 +41,8 @@ void timers_free(struct timers *timers);
 bool timer_set(struct mount *mount, struct session *session, const struct event_timer *timer);
 /* False: there is none of that name. */
 bool timer_cancel(struct mount *mount, struct session *session, struct span name);
-/* Closes the session when this time has come (seconds since 1970; 0: never). False without memory. */
+/* Closes the session when this time has come (seconds since 1970; 0: never). False without memory.
+ */
 bool timer_set_end(struct mount *mount, struct session *session, uint64_t ends);
 /* An event of this timer waits for its handler, or does not any more: one with a period is not told
  * again before that, or what a short period makes would pile up behind a slow handler. */

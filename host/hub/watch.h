@@ -68,8 +68,8 @@ bool watch_add(struct watch *w, const struct session *s, const char *user);
 /* Nobody of that room is told of any more. False: it is not watched. */
 bool watch_end(struct watches *all, struct span room);
 
-/* A connection of that user (NULL: nobody's) is among those of a room, watched or not, or is not any
- * more. come: false without memory. */
+/* A connection of that user (NULL: nobody's) is among those of a room, watched or not, or is not
+ * any more. come: false without memory. */
 bool watch_come(struct room_users *users, const struct session *s, const char *user);
 void watch_go(struct room_users *users, const struct session *s, const char *user);
 /* The same in all rooms of the session where users are counted: before and after it becomes

@@ -532,14 +532,15 @@ static const struct sp_ops control_ops = {.opened = control_on_opened,
 					  .closed = control_on_closed};
 
 struct control *control_open(struct hub *hub, const char *path, const gid_t *group,
-			     struct push_sources *sources, struct replay *letters, const struct control_actions *actions,
-			     char *why, size_t why_cap)
+			     struct push_sources *sources, struct replay *letters,
+			     const struct control_actions *actions, char *why, size_t why_cap)
 {
 	const struct sp_limits limits = {
 		.message_max = CONTROL_MESSAGE_MAX,
 		.strangers = CONTROL_PEERS_MAX,
 		.crowd =
-			"many connections at the control socket: the one that was silent longest gives way to each new one",
+			"many connections at the control socket: the one that was silent longest "
+			"gives way to each new one",
 		.user = DESCRIPTORS_HOST,
 		.group = group,
 	};

@@ -71,7 +71,8 @@ static void metrics_put_drops(struct metrics *l, struct codec_out *o)
 		     {"rate_limit", l->stats.rate_dropped}};
 	metrics_text_head(
 		o, "drops_total", "counter",
-		"messages that were given up or not taken, by why: dropped, conflated and rate_dropped together");
+		"messages that were given up or not taken, by why: dropped, conflated and "
+		"rate_dropped together");
 	for (size_t i = 0; i < sizeof drops / sizeof *drops; i++) {
 		const struct metrics_text_labels labels = {.name = "reason",
 							   .value = drops[i].reason};
@@ -130,7 +131,8 @@ static void metrics_put_lag(struct metrics *l, struct codec_out *o)
 {
 	metrics_text_head(
 		o, "loop_lag_seconds", "histogram",
-		"how late the hub's loop came to a timer, which is looked at several times a second (up to 5 ms are the clock's)");
+		"how late the hub's loop came to a timer, which is looked at several times a "
+		"second (up to 5 ms are the clock's)");
 	metrics_text_histogram(o, "loop_lag_seconds", &metrics_no_labels, &l->api->lag.lag,
 			       METRICS_SECONDS, METRICS_TIME);
 }
@@ -349,7 +351,8 @@ static const struct {
 	 metrics_put_latency, NULL},
 	{"handler_seconds", "histogram",
 	 METRICS_SAMPLED
-	 "time that the handler had an event, from a worker's being given it to its acknowledgement",
+	 "time that the handler had an event, from a worker's being given it to its "
+	 "acknowledgement",
 	 metrics_put_handler, NULL},
 	{"broadcast_receivers", "histogram",
 	 METRICS_SAMPLED "to how many connections a broadcast went", metrics_put_cast_size, NULL},

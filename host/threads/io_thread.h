@@ -1,8 +1,8 @@
 /* io_thread: another loop, with a thread of its own, that has a share of the sockets.
  *
- * It reads, parses, answers plain HTTP, and sends; what concerns the hub it passes over the channel,
- * and does what comes back. The loop of the hub is that of the main thread, and has sockets, too;
- * with one loop none of this exists.
+ * It reads, parses, answers plain HTTP, and sends; what concerns the hub it passes over the
+ * channel, and does what comes back. The loop of the hub is that of the main thread, and has
+ * sockets, too; with one loop none of this exists.
  */
 #ifndef TOVA_THREADS_IO_THREAD_H
 #define TOVA_THREADS_IO_THREAD_H

@@ -41,7 +41,8 @@ static const char *script_option_except(const struct script *x, struct span valu
 {
 	struct session_id id;
 	if (!session_id_parse(value, &id))
-		return "exclude=CONN names no connection; exclude_room=ROOM is for a room's members";
+		return "exclude=CONN names no connection; exclude_room=ROOM is for a room's "
+		       "members";
 	if (gate_is_elsewhere(script_mount(x)->hub, id.host))
 		return commit_error_text(COMMIT_E_ELSEWHERE);
 	return selection_add_except(s, id.host == script_mount(x)->hub->host_id ? id.local : 0)
@@ -110,7 +111,7 @@ const char *script_option_apply(struct commit *c, const struct script_options *o
 	if (options->judged && commit_condition(c, &options->conditions) == COMMIT_E_ARG)
 		return "max, users_max, first and replace are of a join";
 	if (options->selects && commit_among(c, &options->others) == COMMIT_E_ARG)
-		return "exclude, exclude_user, exclude_room and also are of a broadcast, a broadcast_to or a "
-		       "close_room";
+		return "exclude, exclude_user, exclude_room and also are of a broadcast, a "
+		       "broadcast_to or a close_room";
 	return NULL;
 }

@@ -1,5 +1,5 @@
-/* script_option: what stands in front of a script's command, as NAME=VALUE: conditions of a join, and who is
- * left out of a broadcast, or meant besides. */
+/* script_option: what stands in front of a script's command, as NAME=VALUE: conditions of a join,
+ * and who is left out of a broadcast, or meant besides. */
 #ifndef TOVA_HANDLER_SCRIPT_SCRIPT_OPTION_H
 #define TOVA_HANDLER_SCRIPT_SCRIPT_OPTION_H
 
