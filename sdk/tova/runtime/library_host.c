@@ -285,6 +285,10 @@ static int connection_close(lua_State *L)
 
 static const luaL_Reg connection_methods[] = {{"send", connection_send},
 					      {"close", connection_close},
+					      {"join", room_join},
+					      {"leave", room_leave},
+					      {"leave_all", room_leave_all},
+					      {"prolong", room_prolong},
 					      {NULL, NULL}};
 
 /* (ws, name): a method, or a member. Upvalue 1: the methods. */
