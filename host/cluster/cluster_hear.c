@@ -15,29 +15,6 @@ static void cluster_ignore(struct cluster *c, struct span channel, const char *w
 
 /* --- what is missing -------------------------------------------------------------------------- */
 
-static struct cluster_mount *cluster_mount(struct cluster *c, const struct mount *m)
-{
-	for (size_t i = 0; i < c->n_mounts; i++)
-		if (c->mounts[i].mount == m)
-			return &c->mounts[i];
-	return NULL;
-}
-
-void cluster_lose(struct cluster *c, const struct channel *at, uint64_t host, uint64_t lost)
-{
-	struct cluster_mount *of = cluster_mount(c, at->mount);
-	const struct cluster_host *from = cluster_host(c, host);
-	if (lost == 0 || of == NULL)
-		return;
-	c->counts.lost += lost;
-	of->lost += lost;
-	if (of->times++ > 0)
-		return;
-	struct span room = channel_room(at);
-	snprintf(of->room, sizeof of->room, "%.*s", (int)room.n, room.p);
-	snprintf(of->host, sizeof of->host, "%s", from != NULL ? from->id : "?");
-}
-
 static void cluster_raise(struct mount *m, struct span text)
 {
 	struct hub_event e = {.kind = EVENT_ERROR,

@@ -10,13 +10,22 @@
 #error "the version is missing"
 #endif
 
-struct cluster_host *cluster_host(const struct cluster *c, uint64_t host)
-{
-	struct hash_link *link = hash_table_first(&c->hosts, host);
-	return link != NULL ? HASH_ENTRY(link, struct cluster_host, link) : NULL;
-}
-
 /* --- this one --------------------------------------------------------------------------------- */
+
+void cluster_lose(struct cluster *c, const struct channel *at, uint64_t host, uint64_t lost)
+{
+	struct cluster_mount *of = cluster_mount(c, at->mount);
+	const struct cluster_host *from = cluster_host(c, host);
+	if (lost == 0 || of == NULL)
+		return;
+	c->counts.lost += lost;
+	of->lost += lost;
+	if (of->times++ > 0)
+		return;
+	struct span room = channel_room(at);
+	snprintf(of->room, sizeof of->room, "%.*s", (int)room.n, room.p);
+	snprintf(of->host, sizeof of->host, "%s", from != NULL ? from->id : "?");
+}
 
 /* As many counts as one announcement takes, from that one on. Returns the next, or NULL. */
 static const struct numbers_count *cluster_add_counts(struct cluster *c, struct buffer *to,

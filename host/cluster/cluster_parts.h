@@ -92,6 +92,14 @@ struct cluster {
 	struct cluster_counts counts;
 };
 
+static inline struct cluster_mount *cluster_mount(struct cluster *c, const struct mount *m)
+{
+	for (size_t i = 0; i < c->n_mounts; i++)
+		if (c->mounts[i].mount == m)
+			return &c->mounts[i];
+	return NULL;
+}
+
 /* What whoever called has been given as its context. */
 static inline struct cluster *cluster_of(void *ctx)
 {
@@ -137,7 +145,11 @@ void cluster_tell_cut(struct cluster *c, uint64_t ms);
 
 /* cluster_hosts.c */
 /* Another host that is there, by the first half of its connections' ids; or NULL. */
-struct cluster_host *cluster_host(const struct cluster *c, uint64_t host);
+static inline struct cluster_host *cluster_host(const struct cluster *c, uint64_t host)
+{
+	struct hash_link *link = hash_table_first(&c->hosts, host);
+	return link != NULL ? HASH_ENTRY(link, struct cluster_host, link) : NULL;
+}
 /* Tells the others that this one is there, and its last numbers. */
 void cluster_announce(struct cluster *c);
 /* A host has announced itself, this one among them. */

@@ -110,16 +110,6 @@ static int plugin_reply_stats(struct plugin_instance *i, tova_reply *reply)
 	return plugin_reply_hand_over(i, reply, NULL);
 }
 
-void plugin_room_state(const char *room, const struct room_state *state, tova_room_state *state_r)
-{
-	struct span kept = room_state_bytes(state);
-	*state_r = (tova_room_state){.size = sizeof *state_r,
-				     .room = room,
-				     .data = kept.n > 0 ? kept.p : "",
-				     .len = kept.n,
-				     .version = room_state_version(state)};
-}
-
 static int plugin_reply_room_state(struct plugin_instance *i, const struct event_query *q,
 				   tova_reply *reply)
 {
