@@ -1,6 +1,7 @@
 """Several hosts with one set of rooms, over a real redis-server: host/cluster/README.md."""
 import contextlib
 import json
+import re
 import struct
 import subprocess
 import threading
@@ -407,6 +408,25 @@ def test_names_and_mounts_of_others(redis):
 
 
 # --- seen -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_page(redis):
+    """The two commands that it shows, at a server of our own: somebody at one host is heard at the other."""
+    block = re.search(r"^```\n(.*?)^```", (ROOT / "host/cluster/README.md").read_text(), re.M | re.S).group(1)
+    with contextlib.ExitStack() as stack:
+        running = []
+        for line in block.splitlines():
+            program, *words = line.replace("redis://10.0.0.5:6379", redis.url).split()
+            assert program == "tova-host"
+            running.append(stack.enter_context(Host(*(str(BUILD / "plugins/chat.so") if w == "chat.so" else w for w in words))))
+        wait_until(knows(running[0], "web-2"), "they know each other")
+        ada, grace = (stack.enter_context(connect("127.0.0.1", host.port, "/")) for host in running)
+        for ws in (ada, grace):
+            while json.loads(ws.recv_text())["text"] != "Welcome to the chat!":
+                pass
+        ada.send_text(json.dumps({"type": "chat", "user": "Ada", "text": "hello"}))
+        while json.loads(grace.recv_text()).get("text") != "hello":
+            pass
 
 
 def test_it_is_seen(redis):

@@ -21,6 +21,7 @@ RUN = {
                   ["e2e/test_readme.py", "e2e/test_tova_recipes.py", "e2e/test_resume_browser.py", "interop/test_proxies.py", "install/test_install.py", "e2e/test_documents.py"]),
     "host/API.md": ({"sh": 5}, ["e2e/test_api_queries.py"]),
     "host/METRICS.md": ({"yaml": 1}, ["e2e/test_documents.py"]),
+    "host/cluster/README.md": ({"": 1}, ["e2e/test_cluster.py"]),
     "host/PRODUCTION.md": ({"sh": 1, "haproxy": 1, "caddy": 1}, ["deb/clean_root.sh", "e2e/test_production_page.py", "e2e/test_documents.py"]),
     "host/SECURITY.md": ({"": 2}, ["e2e/test_security_page.py"]),
     "sdk/PUSHING.md": ({"sh": 2, "php": 1, "ruby": 1, "go": 1}, ["e2e/test_pushing.py"]),
