@@ -45,6 +45,9 @@ static void commit(void)
 	begun = false;
 	ck_assert(delivery_commit(r->mount));
 	rig_turn(r);
+	/* what a turn had no time for, on a machine that is busy */
+	if (r->at_once)
+		RIG_UNTIL(r, r->loop->stats.watch_waiting == 0);
 }
 
 static void user(int client, const char *name)
