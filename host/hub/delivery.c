@@ -226,8 +226,15 @@ static bool delivery_park(struct mount *m, const struct hub_event *e)
 		commit_spoil(&m->commit, COMMIT_E_MEMORY);
 		return false;
 	}
-	if (gate_park(m, &m->commit, e->kind != EVENT_UPGRADE ? e : NULL, h))
+	void (*applied)(void *ctx, const struct hub_event *e) = m->commit.applied;
+	void *applied_ctx = m->commit.applied_ctx;
+	m->commit.applied = NULL;
+	if (gate_park(m, &m->commit, e->kind != EVENT_UPGRADE ? e : NULL, h)) {
+		/* what a callback has changed of what it keeps is what the next one works on */
+		if (applied != NULL)
+			applied(applied_ctx, e);
 		return true;
+	}
 	if (h != NULL)
 		delivery_free_place(m, h);
 	commit_spoil(&m->commit, COMMIT_E_MEMORY);
