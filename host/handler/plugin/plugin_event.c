@@ -292,13 +292,3 @@ const struct plugin_instance *plugin_special_now(const char **callback_r)
 	*callback_r = plugin_special.callback;
 	return plugin_special.instance;
 }
-
-void plugin_room_state(const char *room, const struct room_state *state, tova_room_state *state_r)
-{
-	struct span kept = room_state_bytes(state);
-	*state_r = (tova_room_state){.size = sizeof *state_r,
-				     .room = room,
-				     .data = kept.n > 0 ? kept.p : "",
-				     .len = kept.n,
-				     .version = room_state_version(state)};
-}

@@ -116,9 +116,16 @@ void plugin_instance_stop(struct plugin_instance *i);
 /* Events go to it from now on. */
 void plugin_use(struct plugin *p, struct plugin_instance *i);
 
-/* plugin_reply.c */
 /* What is kept with a room, in the plugin's form; state NULL: nothing. */
-void plugin_room_state(const char *room, const struct room_state *state, tova_room_state *state_r);
+static inline void plugin_room_state(const char *room, const struct room_state *state, tova_room_state *state_r)
+{
+	struct span kept = room_state_bytes(state);
+	*state_r = (tova_room_state){.size = sizeof *state_r,
+				     .room = room,
+				     .data = kept.n > 0 ? kept.p : "",
+				     .len = kept.n,
+				     .version = room_state_version(state)};
+}
 
 /* plugin_request.c: the request in the plugin's form, with memory for what it points at. */
 struct plugin_request {
