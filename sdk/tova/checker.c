@@ -262,43 +262,49 @@ static void checker_sealed(struct checker *c, struct node *n)
 	c->function = f.outer;
 }
 
+/* A chain of comparisons hangs at its last child, and may be as long as the program. */
 static void checker_value(struct checker *c, struct node *n)
 {
-	switch (n->kind) {
-	case NODE_NAME:
-		checker_name(c, n);
-		break;
-	case NODE_LAMBDA:
-		checker_function(c, n->a, n->b);
-		break;
-	case NODE_CALL:
-		checker_call(c, n);
-		break;
-	case NODE_OBJECT:
-		checker_object(c, n);
-		break;
-	case NODE_COLLECT:
-		checker_collect(c, n);
-		break;
-	case NODE_IF:
-	case NODE_MATCH:
-	case NODE_TRY:
-		checker_sealed(c, n);
-		break;
-	case NODE_ARRAY:
-		checker_pieces(c, n);
-		checker_values(c, n->a);
-		break;
-	case NODE_TEMPLATE:
-		checker_template(c, n);
-		break;
-	default:
-		if (n->a != NULL)
-			checker_value(c, n->a);
-		if (n->b != NULL)
-			checker_value(c, n->b);
-		if (n->c != NULL)
-			checker_value(c, n->c);
+	for (;;) {
+		switch (n->kind) {
+		case NODE_NAME:
+			checker_name(c, n);
+			break;
+		case NODE_LAMBDA:
+			checker_function(c, n->a, n->b);
+			break;
+		case NODE_CALL:
+			checker_call(c, n);
+			break;
+		case NODE_OBJECT:
+			checker_object(c, n);
+			break;
+		case NODE_COLLECT:
+			checker_collect(c, n);
+			break;
+		case NODE_IF:
+		case NODE_MATCH:
+		case NODE_TRY:
+			checker_sealed(c, n);
+			break;
+		case NODE_ARRAY:
+			checker_pieces(c, n);
+			checker_values(c, n->a);
+			break;
+		case NODE_TEMPLATE:
+			checker_template(c, n);
+			break;
+		default:
+			if (n->a != NULL)
+				checker_value(c, n->a);
+			if (n->b != NULL)
+				checker_value(c, n->b);
+			if (n->c == NULL)
+				break;
+			n = n->c;
+			continue;
+		}
+		return;
 	}
 }
 
