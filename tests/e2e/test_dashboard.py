@@ -158,9 +158,9 @@ def test_what_can_not_be_done_is_answered(host, message):
 def test_the_default_interval_is_a_second(kind):
     with dashboard(interval=None, kind=kind) as host:
         ws = attach(host)
-        times = [until(ws, lambda m: m["type"] == "update")["data"]["time"] for _ in range(3)]
-        # Late is the machine's right; early would be wrong.
-        assert times[2] - times[0] > 1900
+        times = [until(ws, lambda m: m["type"] == "update")["data"]["time"] for _ in range(4)]
+        # Each may be late, as the machine has it; with a shorter interval none of them would be so far apart.
+        assert max(after - before for before, after in zip(times, times[1:])) > 900
 
 
 @pytest.mark.parametrize("interval", ["", "0", "99", "3600001", "-1000", "1s", "abc", "18446744073709551617000"])
