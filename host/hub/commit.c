@@ -2,90 +2,88 @@
 
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "common/rules.h"
 #include "common/utf8.h"
 #include "hub/room.h"
 #include "net/outq_notes.h"
 #include "ws/frame.h"
 
+static const char *const commit_texts[] = {
+	[COMMIT_OK] = "",
+	[COMMIT_E_ROOM] = RULES_E_ROOM,
+	[COMMIT_E_UTF8] = RULES_E_UTF8,
+	[COMMIT_E_LIMIT] = RULES_E_LIMIT,
+	[COMMIT_E_ARG] = RULES_E_ARG,
+	[COMMIT_E_MEMORY] = RULES_E_MEMORY,
+	[COMMIT_E_ROOM_NAME] = "a join named a room with a longer name than --max-room-name allows",
+	[COMMIT_E_ROOMS] = "a connection would be in more rooms than --max-rooms allows",
+	[COMMIT_E_MOUNT_ROOMS] = "the mount would have more rooms than --max-mount-rooms allows",
+	[COMMIT_E_STATE] = "a set found another state than its if_state: somebody else has set it "
+			   "meanwhile",
+	[COMMIT_E_HISTORY] =
+		"a join with else \"fail\" found that its room does not remember all since "
+		"then",
+	[COMMIT_E_WANT] =
+		"a join asks for its room's memory as nobody can; expected \"last\": how "
+		"many, or \"since\": an offset with its \"epoch\", and \"else\": \"last\" or "
+		"\"fail\"",
+	[COMMIT_E_DELAY] =
+		"a timer has no delay; expected \"delay\" in milliseconds, 0 for at once",
+	[COMMIT_E_EXCLUDE] =
+		"an exclude is no connection; expected one's id, or true for the event's own",
+	[COMMIT_E_CONN] = "a conn is no connection's id; is it the name of a room?",
+	[COMMIT_E_INFO] = "an info is not at most 1,024 bytes of UTF-8",
+	[COMMIT_E_USER] = "a user has not 1 to 255 bytes of UTF-8 without NUL",
+	[COMMIT_E_LIST] =
+		"a list of rooms, users or connections is empty, has more than 256, or has "
+		"something else in it",
+	[COMMIT_E_FULL] = "a join found its room full: it has as many members as its max",
+	[COMMIT_E_FIRST] = "a join that was to be the first found somebody in its room",
+	[COMMIT_E_USERS] = "a join found its room full: it has as many users as its users_max",
+	[COMMIT_E_ROOM_STATE] =
+		"a set_room was made from another version than the room's state has: "
+		"somebody else has set it meanwhile",
+	[COMMIT_E_ROOM_STATE_TRIES] =
+		"a set_room was made from another version than the room's state had, eleven "
+		"times: somebody else sets it all the time",
+	[COMMIT_E_ROOM_STATE_BYTES] =
+		"a set_room found no room: the states of all rooms would have more than "
+		"--room-state-bytes",
+	[COMMIT_E_ROOM_STATE_SIZE] = "a room's state has more than 65,536 bytes",
+	[COMMIT_E_TOKEN] =
+		"the token of a prolong is not good, or of somebody else: the log says why",
+	[COMMIT_E_NO_TOKENS] = "a prolong at a mount that asks for no tokens (--jwt-key)",
+	[COMMIT_E_WATCHES] =
+		"a watch is of one room more than the 65,536 that a mount's handler may watch",
+	[COMMIT_E_GRACE] =
+		"a watch has a grace that is none; expected milliseconds, 0 to 3,600,000",
+	[COMMIT_E_EXPIRED] = "its \"expires\" had passed before it came: nothing was done",
+	[COMMIT_E_SCOPE] =
+		"this token is not enough; expected one with the scope publish for messages, "
+		"else admin",
+	[COMMIT_E_ELSEWHERE] =
+		"a command names a connection of another host of the cluster; those are "
+		"reached through rooms only, as yet",
+	[COMMIT_E_CONDITION] =
+		"a join has conditions (max, users_max, first, replace), which are not "
+		"judged over the hosts of a cluster yet",
+	[COMMIT_E_BIG] = "a broadcast is longer than the 512 KiB that go from host to host of a "
+			 "cluster, or those of an event are more than 10,000, or 4 MiB",
+	[COMMIT_E_PUSH] =
+		"a push that compares (if_state) can not wait for the hosts of a cluster yet",
+	[COMMIT_E_ALONE] = "a set_room: what is kept with a room is not shared by the hosts of a "
+			   "cluster yet",
+	[COMMIT_E_AWAY] = "the cluster's engine is away, and as much waits for it as --hold-bytes "
+			  "allows",
+};
+_Static_assert(sizeof commit_texts / sizeof *commit_texts == COMMIT_E_AWAY + 1,
+	       "the last error has its sentence");
+
 const char *commit_error_text(enum commit_error error)
 {
-	switch (error) {
-	case COMMIT_E_ROOM:
-		return RULES_E_ROOM;
-	case COMMIT_E_UTF8:
-		return RULES_E_UTF8;
-	case COMMIT_E_LIMIT:
-		return RULES_E_LIMIT;
-	case COMMIT_E_ARG:
-		return RULES_E_ARG;
-	case COMMIT_E_MEMORY:
-		return RULES_E_MEMORY;
-	case COMMIT_E_ROOM_NAME:
-		return "a join named a room with a longer name than --max-room-name allows";
-	case COMMIT_E_ROOMS:
-		return "a connection would be in more rooms than --max-rooms allows";
-	case COMMIT_E_MOUNT_ROOMS:
-		return "the mount would have more rooms than --max-mount-rooms allows";
-	case COMMIT_E_STATE:
-		return "a set found another state than its if_state: somebody else has set it meanwhile";
-	case COMMIT_E_HISTORY:
-		return "a join with else \"fail\" found that its room does not remember all since then";
-	case COMMIT_E_WANT:
-		return "a join asks for its room's memory as nobody can; expected \"last\": how many, or \"since\": an offset with its \"epoch\", and \"else\": \"last\" or \"fail\"";
-	case COMMIT_E_DELAY:
-		return "a timer has no delay; expected \"delay\" in milliseconds, 0 for at once";
-	case COMMIT_E_EXCLUDE:
-		return "an exclude is no connection; expected one's id, or true for the event's own";
-	case COMMIT_E_CONN:
-		return "a conn is no connection's id; is it the name of a room?";
-	case COMMIT_E_INFO:
-		return "an info is not at most 1,024 bytes of UTF-8";
-	case COMMIT_E_USER:
-		return "a user has not 1 to 255 bytes of UTF-8 without NUL";
-	case COMMIT_E_LIST:
-		return "a list of rooms, users or connections is empty, has more than 256, or has something else in it";
-	case COMMIT_E_FULL:
-		return "a join found its room full: it has as many members as its max";
-	case COMMIT_E_FIRST:
-		return "a join that was to be the first found somebody in its room";
-	case COMMIT_E_USERS:
-		return "a join found its room full: it has as many users as its users_max";
-	case COMMIT_E_ROOM_STATE:
-		return "a set_room was made from another version than the room's state has: somebody else has set it meanwhile";
-	case COMMIT_E_ROOM_STATE_TRIES:
-		return "a set_room was made from another version than the room's state had, eleven times: somebody else sets it all the time";
-	case COMMIT_E_ROOM_STATE_BYTES:
-		return "a set_room found no room: the states of all rooms would have more than --room-state-bytes";
-	case COMMIT_E_ROOM_STATE_SIZE:
-		return "a room's state has more than 65,536 bytes";
-	case COMMIT_E_TOKEN:
-		return "the token of a prolong is not good, or of somebody else: the log says why";
-	case COMMIT_E_NO_TOKENS:
-		return "a prolong at a mount that asks for no tokens (--jwt-key)";
-	case COMMIT_E_WATCHES:
-		return "a watch is of one room more than the 65,536 that a mount's handler may watch";
-	case COMMIT_E_GRACE:
-		return "a watch has a grace that is none; expected milliseconds, 0 to 3,600,000";
-	case COMMIT_E_EXPIRED:
-		return "its \"expires\" had passed before it came: nothing was done";
-	case COMMIT_E_SCOPE:
-		return "this token is not enough; expected one with the scope publish for messages, else admin";
-	case COMMIT_E_ELSEWHERE:
-		return "a command names a connection of another host of the cluster; those are reached through rooms only, as yet";
-	case COMMIT_E_CONDITION:
-		return "a join has conditions (max, users_max, first, replace), which are not judged over the hosts of a cluster yet";
-	case COMMIT_E_BIG:
-		return "a broadcast is longer than the 512 KiB that go from host to host of a cluster, or those of an event are more than 10,000, or 4 MiB";
-	case COMMIT_E_PUSH:
-		return "a push that compares (if_state) can not wait for the hosts of a cluster yet";
-	case COMMIT_E_ALONE:
-		return "a set_room: what is kept with a room is not shared by the hosts of a cluster yet";
-	case COMMIT_E_AWAY:
-		return "the cluster's engine is away, and as much waits for it as --hold-bytes allows";
-	default:
-		return "";
-	}
+	CHECK((size_t)error < sizeof commit_texts / sizeof *commit_texts);
+	return commit_texts[error];
 }
 
 void commit_init(struct commit *c, struct chunk_pool *chunks, uint32_t data_size)
@@ -381,8 +379,7 @@ enum commit_error commit_close_room(struct commit *c, const struct selection *of
 	if (!utf8_valid(reason.p, reason.n))
 		return commit_spoil(c, COMMIT_E_UTF8);
 	struct command *command = commit_add(c, COMMAND_CLOSE_ROOM, 0);
-	enum commit_error wrong =
-		command != NULL ? commit_add_selection(c, command, of) : c->error;
+	enum commit_error wrong = command != NULL ? commit_add_selection(c, command, of) : c->error;
 	if (wrong != COMMIT_OK)
 		return wrong;
 	command->more.text = command->text;
@@ -450,8 +447,9 @@ enum commit_error commit_among(struct commit *c, const struct selection *others)
 	struct command *last = c->n > 0 ? &c->commands[c->n - 1] : NULL, added;
 	struct selection among = *others;
 	char room[RULES_NAME_MAX];
-	if (last == NULL || (last->kind != COMMAND_BROADCAST &&
-			     last->kind != COMMAND_BROADCAST_TO && last->kind != COMMAND_CLOSE_ROOM))
+	if (last == NULL ||
+	    (last->kind != COMMAND_BROADCAST && last->kind != COMMAND_BROADCAST_TO &&
+	     last->kind != COMMAND_CLOSE_ROOM))
 		return COMMIT_E_ARG;
 	bool closes = last->kind == COMMAND_CLOSE_ROOM;
 	struct selection own;

@@ -335,6 +335,15 @@ START_TEST(every_field_is_kept)
 }
 END_TEST
 
+START_TEST(every_error_has_its_sentence)
+{
+	ck_assert_str_eq(commit_error_text(COMMIT_OK), "");
+	for (int e = COMMIT_OK + 1; e <= COMMIT_E_AWAY; e++)
+		for (int other = COMMIT_OK; other < e; other++)
+			ck_assert_str_ne(commit_error_text(e), commit_error_text(other));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("commit");
@@ -351,6 +360,7 @@ int main(void)
 	tcase_add_test(tc, queries);
 	tcase_add_test(tc, frames);
 	tcase_add_test(tc, the_first_error_stays);
+	tcase_add_test(tc, every_error_has_its_sentence);
 	tcase_add_test(tc, bytes_are_bounded);
 	tcase_add_test(tc, commands_are_bounded);
 	tcase_add_test(tc, memory_is_kept);
