@@ -19,6 +19,7 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { encode } from "./lib/codec.mjs";
+import { ROOM_STATE_MAX, encodeState } from "./lib/connection.mjs";
 import { eventsOf, find } from "./lib/handlers.mjs";
 import { HANDSHAKE, Reader } from "./lib/frame.mjs";
 import { serve } from "./lib/worker.mjs";
@@ -263,7 +264,7 @@ export class Host {
 
 	/** Somebody else keeps something with a room; null: nothing any more. */
 	setRoom(room, state) {
-		this.#setRoom(room, state === null ? "" : Buffer.isBuffer(state) ? state : JSON.stringify(state));
+		this.#setRoom(room, state === null ? "" : encodeState(state, ROOM_STATE_MAX, "a room"));
 	}
 
 	#setRoom(room, stored) {

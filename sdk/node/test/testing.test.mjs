@@ -250,6 +250,9 @@ test("what is kept with a room", async () => {
 	assert.equal(host.roomState("doc"), null);
 	await bob.send("fresh");
 	assert.deepEqual(host.roomState("doc"), ["fresh"]);
+	host.setRoom("doc", new Uint8Array([1, 255]));
+	assert.deepEqual(host.roomState("doc"), Buffer.from([1, 255]));
+	assert.throws(() => host.setRoom("doc", "x".repeat(65536)), /at most 65536 with a room/);
 	await host.end();
 	await withHost({ on_message: (ws) => ws.send(ws.room.name) }, async (host) => {
 		const ann = await host.connect();

@@ -290,6 +290,10 @@ def test_what_is_kept_with_a_room():
         assert host.room_state("doc") is None
         bob.send("fresh")
         assert host.room_state("doc") == ["fresh"]
+        host.set_room("doc", ["x" * 60_000])
+        assert host.room_state("doc") == ["x" * 60_000]
+        with pytest.raises(ValueError, match="at most 65536 with a room"):
+            host.set_room("doc", "x" * 65_536)
     with testing.Host(handlers) as host:
         ann = host.connect()
         ann.send("x")

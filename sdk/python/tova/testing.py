@@ -25,6 +25,7 @@ from collections import deque
 
 from . import codec
 from .answer import set_loop_thread
+from .connection import ROOM_STATE_MAX, _decode_state, encode_state
 from .handlers import find
 from .outbox import outbox
 from .worker import Worker
@@ -97,7 +98,6 @@ class Client:
     @property
     def state(self):
         """What is kept with it, as handlers have it."""
-        from .connection import _decode_state
         return None if self._stored is None else _decode_state(self._stored)
 
     @property
@@ -412,13 +412,11 @@ class Host:
 
     def room_state(self, room: str):
         """What is kept with a room, as handlers have it; None: nothing."""
-        from .connection import _decode_state
         return _decode_state(self._room_states[room][0]) if room in self._room_states else None
 
     def set_room(self, room: str, state) -> None:
         """Somebody else keeps something with a room; None: nothing any more."""
-        from .connection import encode_state
-        self._set_room(room, "" if state is None else encode_state(state))
+        self._set_room(room, "" if state is None else encode_state(state, ROOM_STATE_MAX, "a room"))
 
     def _room_version(self, room: str) -> int:
         return self._room_states.get(room, (None, 0))[1]
