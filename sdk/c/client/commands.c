@@ -260,7 +260,8 @@ static void commands_rooms(tova_commands *list, json_t *names)
 	json_t *room = json_object_get(item, "room");
 	if (room == NULL)
 		return;
-	json_array_insert(names, 0, room);
+	if (json_array_insert(names, 0, room) != 0)
+		commands_fail(list, "no memory");
 	json_object_del(item, "room");
 }
 
