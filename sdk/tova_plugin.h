@@ -2,14 +2,19 @@
  * C99, usable from C++.
  *
  * Change log of the interface. Same major number and no newer minor than the host's is the whole
- * rule. 1.0  first version 1.1  tova_request: claims, subject, secure 1.2  tova_set_if; tova_stats:
- * slow, dropped, rate_dropped, refused, limited 1.3  quote, subject; tova_query and tova_reply:
- * asker; tova_after, tova_sendf, tova_broadcastf, tova_broadcastf_to, tova_with_key 1.4  on_save,
- * keep, kept 1.5  on_away, on_back, join_history, TOVA_UNKEPT, TOVA_QUERY_HISTORY and what answers
- * it; join_if, leave_all, broadcast_among, close_room, info, about; TOVA_QUERY_USERS; tova_reply:
- * members, users 1.6  watch, unwatch, on_join, on_leave; prolong; room_state, set_room,
- * mount_data; TOVA_ROOM_STATE, mount_size; TOVA_QUERY_ROOM_STATE; tova_reply: room_state; info in
- * on_upgrade
+ * rule.
+ *	1.0  first version
+ *	1.1  tova_request: claims, subject, secure
+ *	1.2  tova_set_if; tova_stats: slow, dropped, rate_dropped, refused, limited
+ *	1.3  quote, subject; tova_query and tova_reply: asker; tova_after, tova_sendf,
+ *	     tova_broadcastf, tova_broadcastf_to, tova_with_key
+ *	1.4  on_save, keep, kept
+ *	1.5  on_away, on_back, join_history, TOVA_UNKEPT, TOVA_QUERY_HISTORY and what answers it;
+ *	     join_if, leave_all, broadcast_among, close_room, info, about; TOVA_QUERY_USERS;
+ *	     tova_reply: members, users
+ *	1.6  watch, unwatch, on_join, on_leave; prolong; room_state, set_room, mount_data;
+ *	     TOVA_ROOM_STATE, mount_size; TOVA_QUERY_ROOM_STATE; tova_reply: room_state; info in
+ *	     on_upgrade; TOVA_TRACEPARENT, TOVA_TRACESTATE
  *
  * A plugin is a shared library that exports one constant struct:
  *
@@ -210,8 +215,8 @@ typedef struct tova_query {
 #define TOVA_NEWEST UINT64_MAX
 
 /* Since 1.5. What somebody who joins is sent of what the room remembers: everything as it was, also
- * what was excluded from him then. Between the last of it and the first message that is broadcast to
- * the room afterwards nothing is missing, and nothing comes twice. */
+ * what was excluded from him then. Between the last of it and the first message that is broadcast
+ * to the room afterwards nothing is missing, and nothing comes twice. */
 enum tova_history_how {
 	TOVA_HISTORY_LAST = 1,		/* the last so many */
 	TOVA_HISTORY_SINCE_OR_LAST = 2, /* those behind an offset; if some are forgotten the last */
@@ -241,8 +246,8 @@ typedef struct tova_conditions {
 	uint32_t replace;   /* 1: the others are ended, with code 4409 */
 } tova_conditions;
 
-/* Since 1.5. Several rooms, of whose members each is meant once, and who is left out of them. A list
- * has at most 256 entries; names end in NUL. */
+/* Since 1.5. Several rooms, of whose members each is meant once, and who is left out of them. A
+ * list has at most 256 entries; names end in NUL. */
 typedef struct tova_among {
 	size_t size;
 	const char *const *rooms; /* none: all connections of the mount */
@@ -470,34 +475,36 @@ struct tova_host {
 	/* Since 1.5 [loop]. Of the event's connection, in any callback: enum tova_about. NULL:
 	 * nothing is known. Valid until the callback returns. */
 	const char *(*about)(tova_mount *m, uint32_t what);
-	/* Since 1.6 [loop]. on_join and on_leave are called for that room from here on, first of all
-	 * for those who are in it. A user whose last connection there was lost counts as there for
-	 * grace_ms (at most 3,600,000; or TOVA_GRACE), so that he may load his page again unnoticed.
-	 * Watching a room that is watched sets its grace only. The mount watches, not this library:
-	 * a reload changes nothing. Of at most 65,536 rooms. */
+	/* Since 1.6 [loop]. on_join and on_leave are called for that room from here on, first of
+	 * all for those who are in it. A user whose last connection there was lost counts as there
+	 * for grace_ms (at most 3,600,000; or TOVA_GRACE), so that he may load his page again
+	 * unnoticed. Watching a room that is watched sets its grace only. The mount watches, not
+	 * this library: a reload changes nothing. Of at most 65,536 rooms. */
 	int (*watch)(tova_mount *m, const char *room, size_t room_len, uint32_t grace_ms);
 	/* Since 1.6 [loop]. Nobody of that room is told of any more. if_empty: 1: only if nobody is
 	 * there when the callback commits: whoever has come meanwhile is told of. */
 	int (*unwatch)(tova_mount *m, const char *room, size_t room_len, uint32_t if_empty);
-	/* Since 1.6 [loop]. A fresh token (JWT) for the one that the connection came with, with which
-	 * it does not end then. One that is not good, or of another "sub", fails the callback when it
-	 * commits. */
+	/* Since 1.6 [loop]. A fresh token (JWT) for the one that the connection came with, with
+	 * which it does not end then. One that is not good, or of another "sub", fails the callback
+	 * when it commits. */
 	int (*prolong)(tova_mount *m, tova_ws ws, const char *token, size_t token_len);
 	/* Since 1.6 [loop]. The room that the event's connection has joined first, and what is kept
-	 * there, as it is when the event is given; for plugins with TOVA_ROOM_STATE. Of one that has
-	 * ended it is the room that it was in then. TOVA_E_STATE: it is in none, or the event has no
-	 * connection. What it points at is valid until the callback returns. */
+	 * there, as it is when the event is given; for plugins with TOVA_ROOM_STATE. Of one that
+	 * has ended it is the room that it was in then. TOVA_E_STATE: it is in none, or the event
+	 * has no connection. What it points at is valid until the callback returns. */
 	int (*room_state)(tova_mount *m, tova_room_state *state_r);
 	/* Since 1.6 [loop]. Keeps at most 65,536 bytes with a room, instead of what is kept there
-	 * with that version (0: nothing); no bytes: nothing any more. If the room has another version
-	 * when the callback commits, none of its commands is done. In a worker process the event is
-	 * given again then, with what there is by that time, ten times at most; in the host nobody
-	 * sets a room meanwhile, so an old version is the plugin's own: the callback fails. */
+	 * with that version (0: nothing); no bytes: nothing any more. If the room has another
+	 * version when the callback commits, none of its commands is done. In a worker process the
+	 * event is given again then, with what there is by that time, ten times at most; in the
+	 * host nobody sets a room meanwhile, so an old version is the plugin's own: the callback
+	 * fails. */
 	int (*set_room)(tova_mount *m, const char *room, size_t room_len, const void *data,
 			size_t len, uint64_t version);
 	/* Since 1.6 [loop]. What the plugin keeps for its mount: mount_size bytes, zeroed at first,
-	 * yours to change in callbacks of events (in on_upgrade only to read): changes are undone if
-	 * the callback fails. NULL in others. Kept by the host over a reload into the same size. With
+	 * yours to change in callbacks of events (in on_upgrade only to read): changes are undone
+	 * if the callback fails. NULL in others. Kept by the host over a reload into the same size.
+	 * With
 	 * --isolate all worker processes have the same: where one was faster the event of the other
 	 * is given again, as with set_room. */
 	void *(*mount_data)(tova_mount *m);
@@ -568,9 +575,9 @@ typedef struct tova_plugin {
 	/* Since 1.5. It has come back on another socket, with this request; without an on_away
 	 * before it where the loss was not noticed, or the client was back before that was told. */
 	int (*on_back)(tova_mount *m, tova_ws ws, const tova_request *request);
-	/* Since 1.6. Who has come into a room that is watched, and who has gone from it, of each user
-	 * one after the other; after the commit that caused it, and as events of the mount. Whoever
-	 * has come and gone before he could be told of is not told of. */
+	/* Since 1.6. Who has come into a room that is watched, and who has gone from it, of each
+	 * user one after the other; after the commit that caused it, and as events of the mount.
+	 * Whoever has come and gone before he could be told of is not told of. */
 	int (*on_join)(tova_mount *m, const tova_presence *who);
 	int (*on_leave)(tova_mount *m, const tova_presence *who);
 	/* Since 1.6. Bytes that are kept for the mount, at most 65,536: see mount_data. */
@@ -801,13 +808,16 @@ static inline const tova_room_user *tova_users(const tova_reply *r)
 	return r->size >= offsetof(tova_reply, users) + sizeof r->users ? r->users : NULL;
 }
 
-/* --- since 1.6; TOVA_E_ARG from a host that is older ----------------------------------------- */
+/* --- since 1.6; TOVA_E_ARG, or NULL, from a host that is older ------------------------------- */
+
+static inline int tova_has_1_6_(tova_mount *m)
+{
+	return m->host->size >= offsetof(tova_host, mount_data) + sizeof m->host->mount_data;
+}
 
 static inline int tova_watch_for(tova_mount *m, const char *room, uint32_t grace_ms)
 {
-	return m->host->size >= offsetof(tova_host, unwatch) + sizeof m->host->unwatch
-		       ? m->host->watch(m, room, strlen(room), grace_ms)
-		       : TOVA_E_ARG;
+	return tova_has_1_6_(m) ? m->host->watch(m, room, strlen(room), grace_ms) : TOVA_E_ARG;
 }
 
 static inline int tova_watch(tova_mount *m, const char *room)
@@ -817,29 +827,18 @@ static inline int tova_watch(tova_mount *m, const char *room)
 
 static inline int tova_unwatch(tova_mount *m, const char *room)
 {
-	return m->host->size >= offsetof(tova_host, unwatch) + sizeof m->host->unwatch
-		       ? m->host->unwatch(m, room, strlen(room), 0)
-		       : TOVA_E_ARG;
+	return tova_has_1_6_(m) ? m->host->unwatch(m, room, strlen(room), 0) : TOVA_E_ARG;
 }
 
 /* In on_leave, where `users` is 0: nobody is there, unless somebody has come meanwhile. */
 static inline int tova_unwatch_empty(tova_mount *m, const char *room)
 {
-	return m->host->size >= offsetof(tova_host, unwatch) + sizeof m->host->unwatch
-		       ? m->host->unwatch(m, room, strlen(room), 1)
-		       : TOVA_E_ARG;
+	return tova_has_1_6_(m) ? m->host->unwatch(m, room, strlen(room), 1) : TOVA_E_ARG;
 }
 
 static inline int tova_prolong(tova_mount *m, tova_ws ws, const char *token)
 {
-	return m->host->size >= offsetof(tova_host, prolong) + sizeof m->host->prolong
-		       ? m->host->prolong(m, ws, token, strlen(token))
-		       : TOVA_E_ARG;
-}
-
-static inline int tova_has_1_6_(tova_mount *m)
-{
-	return m->host->size >= offsetof(tova_host, mount_data) + sizeof m->host->mount_data;
+	return tova_has_1_6_(m) ? m->host->prolong(m, ws, token, strlen(token)) : TOVA_E_ARG;
 }
 
 /* What is kept with the room that the event's connection has joined first. */

@@ -69,8 +69,7 @@ static void batch_read_object(struct json *j, struct batch_object *o, size_t *cl
 {
 	struct span key;
 	/* One by one: to clear all of it costs more than to read a short object. */
-	o->t.p = o->conn.p = o->state.p = o->data.p = o->subject.p = o->user.p = o->info.p =
-		NULL;
+	o->t.p = o->conn.p = o->state.p = o->data.p = o->subject.p = o->user.p = o->info.p = NULL;
 	o->traceparent.p = o->tracestate.p = o->room.p = o->room_state.p = NULL;
 	o->room_state_bin = o->mount_state_bin = o->mount_version = 0;
 	o->room_version = BATCH_NO_VERSION;
@@ -129,30 +128,31 @@ struct batch_object *batch_next(struct batch_reader *b)
 	return b->next < b->n ? &b->objects[b->next++] : NULL;
 }
 
+/* What stands at `at` behind the text; none: NULL. */
+static struct batch_bytes batch_behind(const struct batch_reader *b, bool has, size_t at,
+				       uint64_t n)
+{
+	return has ? (struct batch_bytes){b->bytes + at, n} : (struct batch_bytes){NULL, 0};
+}
+
 struct batch_bytes batch_bin(const struct batch_reader *b, const struct batch_object *o)
 {
-	return o->has_bin ? (struct batch_bytes){b->bytes + o->bin_at, o->bin}
-			  : (struct batch_bytes){NULL, 0};
+	return batch_behind(b, o->has_bin, o->bin_at, o->bin);
 }
 
 struct batch_bytes batch_state_bin(const struct batch_reader *b, const struct batch_object *o)
 {
-	return o->has_state_bin ? (struct batch_bytes){b->bytes + o->state_bin_at, o->state_bin}
-				: (struct batch_bytes){NULL, 0};
+	return batch_behind(b, o->has_state_bin, o->state_bin_at, o->state_bin);
 }
 
 struct batch_bytes batch_room_state_bin(const struct batch_reader *b, const struct batch_object *o)
 {
-	return o->room_state_bin > 0
-		       ? (struct batch_bytes){b->bytes + o->room_state_bin_at, o->room_state_bin}
-		       : (struct batch_bytes){NULL, 0};
+	return batch_behind(b, o->room_state_bin > 0, o->room_state_bin_at, o->room_state_bin);
 }
 
 struct batch_bytes batch_mount_state_bin(const struct batch_reader *b, const struct batch_object *o)
 {
-	return o->mount_state_bin > 0
-		       ? (struct batch_bytes){b->bytes + o->mount_state_bin_at, o->mount_state_bin}
-		       : (struct batch_bytes){NULL, 0};
+	return batch_behind(b, o->mount_state_bin > 0, o->mount_state_bin_at, o->mount_state_bin);
 }
 
 struct batch_bytes batch_text(const struct json_string *s)

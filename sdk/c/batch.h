@@ -15,16 +15,17 @@ struct batch_bytes {
 	size_t n;
 };
 
+#define BATCH_NO_VERSION UINT64_MAX /* the object has none */
+
 /* One object of a message of the host: what there is to every event, and to a message. Strings are
  * as they stand in the JSON. */
-#define BATCH_NO_VERSION UINT64_MAX /* the object has none */
 struct batch_object {
 	/* p == NULL: missing */
 	struct json_string t, conn, state, data, subject, user, info, traceparent, tracestate, room,
 		room_state;
 	struct span claims; /* JSON */
-	uint64_t s, seq, attempt, run, bin, state_bin, room_state_bin, mount_state_bin, room_version,
-		mount_version;
+	uint64_t s, seq, attempt, run, bin, state_bin, room_state_bin, mount_state_bin,
+		room_version, mount_version;
 	/* among the bytes of the message */
 	size_t bin_at, state_bin_at, room_state_bin_at, mount_state_bin_at;
 	bool has_bin, has_state_bin;
@@ -45,7 +46,8 @@ struct batch_object *batch_next(struct batch_reader *b);
 /* The bytes that come with an object. */
 struct batch_bytes batch_bin(const struct batch_reader *b, const struct batch_object *o);
 struct batch_bytes batch_room_state_bin(const struct batch_reader *b, const struct batch_object *o);
-struct batch_bytes batch_mount_state_bin(const struct batch_reader *b, const struct batch_object *o);
+struct batch_bytes batch_mount_state_bin(const struct batch_reader *b,
+					 const struct batch_object *o);
 struct batch_bytes batch_state_bin(const struct batch_reader *b, const struct batch_object *o);
 /* Text, unescaped where it stands, with a NUL behind it: the object's JSON is none any more. */
 struct batch_bytes batch_text(const struct json_string *s);

@@ -162,7 +162,7 @@ static const struct rest_query {
 	{"slow_connections", "connections?slow=true&limit=" REST_PAGE, "connections"},
 	{"all_rooms", "rooms?limit=" REST_PAGE, "rooms"},
 	{"members", "members?limit=" REST_PAGE, "members"},
-	{"users", "users?limit=1000", NULL},
+	{"users", "users?limit=" REST_PAGE, NULL},
 	{"history", "history", NULL},
 	{"room_state", "room_state", NULL},
 	{"workers", "workers", "workers"},

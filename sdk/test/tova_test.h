@@ -94,9 +94,9 @@ int tova_test_is_member(const tova_test *t, tova_ws ws, const char *room);
 uint64_t tova_test_members(const tova_test *t, const char *room);
 /* Its data, data_size bytes; NULL: it is gone, or the plugin keeps none. */
 const void *tova_test_data(const tova_test *t, tova_ws ws);
-/* What is kept with a room, in *len_r bytes and a NUL behind them, or ""; and somebody else keeps that
- * with it: no bytes, nothing any more. */
+/* What is kept with a room, *len_r bytes and a NUL behind them; "": nothing. */
 const void *tova_test_room_state(const tova_test *t, const char *room, size_t *len_r);
+/* Somebody else keeps something with a room; no bytes: nothing any more. */
 void tova_test_set_room(tova_test *t, const char *room, const void *data, size_t len);
 /* What the plugin keeps for its mount, mount_size bytes; NULL: nothing. */
 const void *tova_test_mount_data(const tova_test *t);
