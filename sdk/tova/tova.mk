@@ -4,7 +4,7 @@ TOVA_LUA_CFLAGS := $(shell pkg-config --cflags lua5.4 2>/dev/null)
 TOVA_LUA_LIBS   := $(shell pkg-config --libs lua5.4 2>/dev/null) -lm
 TOVA_RUN_OBJ    := $(patsubst %.c,$(BUILD)/pic/%.o,$(wildcard sdk/tova/runtime/*.c))
 TOVA_PIC_OBJ    := $(TOVA_RUN_OBJ) $(patsubst %.c,$(BUILD)/pic/%.o,$(wildcard sdk/tova/*.c) \
-	$(addprefix sdk/common/,buffer.c json.c nearest.c utf8.c wide.c))
+	$(addprefix sdk/common/,buffer.c json.c nearest.c rules.c utf8.c wide.c))
 
 $(BUILD)/pic/%.o: %.c $(FLAGS_FILE)
 	@mkdir -p $(@D)

@@ -328,7 +328,7 @@ static const struct {
 	 "t.tova:3:4: ws.name can not be set: what is to be kept is kept in ws.data"},
 	{"ws.request",
 	 "t.tova:3:4: ws.request is known in on_open and on_back only: keep what is needed in ws.data"},
-	{"every(0, fn() 1)", "t.tova:3:1: every: the milliseconds are 1 to 86400000000, not 0"},
+	{"every(0, fn() 1)", "t.tova:3:1: every: the milliseconds are 1 to 34560000000, not 0"},
 	{"ws.data = [1]\nws.data.push(\"x\" * 1020)\nprint(1)",
 	 "t.tova:3:4: ws.data is at most 1023 bytes of JSON, not 1026"},
 };

@@ -3,13 +3,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/rules.h"
 #include "tova/runtime/json_text.h"
 #include "tova/runtime/library_host.h"
 #include "tova/runtime/machine.h"
 #include "tova/runtime/state.h"
-
-#define HOST_REASON_MAX 123		/* bytes that stand behind a close frame's code */
-#define HOST_TIMER_MAX_MS 86400000000.0 /* a thousand days */
 
 tova_mount *host_mount(lua_State *L, const char *who)
 {
@@ -62,9 +60,9 @@ tova_payload host_payload(lua_State *L, int at, const char *who)
 
 int host_close_done(lua_State *L, int result, int64_t code, size_t reason_len, const char *who)
 {
-	if (result == TOVA_E_ARG && reason_len > HOST_REASON_MAX)
+	if (result == TOVA_E_ARG && reason_len > RULES_REASON_MAX)
 		return runtime_fatal(L, "%s: the reason is at most %d bytes long, not %zu", who,
-				     HOST_REASON_MAX, reason_len);
+				     RULES_REASON_MAX, reason_len);
 	if (result == TOVA_E_ARG)
 		return runtime_fatal(
 			L, "%s: the code is 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999, not %d",
@@ -92,7 +90,7 @@ static int host_ask(lua_State *L, uint32_t kind, const char *who)
 	size_t n;
 	const char *room = argument_text(L, 1, &n, who);
 	argument_function(L, 2, who);
-	if (n == 0 || n > HOST_ROOM_MAX || memchr(room, '\0', n) != NULL)
+	if (!rules_name_ok((struct span){room, n}))
 		return host_done(L, TOVA_E_ROOM, who);
 	tova_mount *m = host_mount(L, who);
 	tova_query q = {.size = sizeof q, .kind = kind, .room = room, .room_len = n};
@@ -175,9 +173,9 @@ static int host_timer(lua_State *L, bool again, const char *who)
 	double ms = argument_number(L, 1, who);
 	char name[40];
 	argument_function(L, 2, who);
-	if (!(ms >= (again ? 1 : 0) && ms <= HOST_TIMER_MAX_MS))
+	if (!(ms >= (again ? 1 : 0) && ms <= (double)RULES_TIMER_MAX_MS))
 		return runtime_fault(L, "%s: the milliseconds are %d to %.0f, not %g", who, again,
-				     HOST_TIMER_MAX_MS, ms);
+				     (double)RULES_TIMER_MAX_MS, ms);
 	tova_mount *m = host_mount(L, who);
 	uint64_t id = host_keep(L, 2), delay = (uint64_t)ms;
 	state_timer_name(id, name);
@@ -253,13 +251,14 @@ static int host_print(lua_State *L)
 	return 0;
 }
 
-const luaL_Reg library_host_functions[] = {{"history", host_history}, {"members", host_members},
-					   {"users", host_users},     {"info", host_info},
-					   {"set_room", host_set_room}, {"room_state", host_room_state},
-					   {"count", host_count},     {"every", host_every},
-					   {"after", host_after},     {"cancel", host_cancel},
-					   {"now", host_now},	      {"stats", host_stats},
-					   {"print", host_print},     {NULL, NULL}};
+const luaL_Reg library_host_functions[] =
+	{{"history", host_history},   {"members", host_members},
+	 {"users", host_users},	      {"info", host_info},
+	 {"set_room", host_set_room}, {"room_state", host_room_state},
+	 {"count", host_count},	      {"every", host_every},
+	 {"after", host_after},	      {"cancel", host_cancel},
+	 {"now", host_now},	      {"stats", host_stats},
+	 {"print", host_print},	      {NULL, NULL}};
 
 /* --- a connection ----------------------------------------------------------------------------- */
 
@@ -303,19 +302,9 @@ static int connection_get(lua_State *L)
 		value_push_text(L, 1);
 	else if (strcmp(name, "data") == 0)
 		state_push_data(L, ws);
-	else if (strcmp(name, "user") == 0)
-		state_push_about(L, ws, TOVA_USER);
-	else if (strcmp(name, "info") == 0)
-		state_push_about(L, ws, TOVA_INFO);
-	else if (strcmp(name, "claims") == 0)
-		state_push_about(L, ws, TOVA_CLAIMS);
-	else if (strcmp(name, "traceparent") == 0)
-		state_push_trace(L, ws, TOVA_TRACEPARENT);
-	else if (strcmp(name, "tracestate") == 0)
-		state_push_trace(L, ws, TOVA_TRACESTATE);
 	else if (strcmp(name, "request") == 0)
 		state_push_request(L, ws);
-	else
+	else if (!state_push_about(L, ws, name))
 		lua_pushnil(L);
 	return 1;
 }

@@ -4,8 +4,6 @@
 
 #include "tova/runtime/library.h"
 
-#define HOST_ROOM_MAX 255
-
 /* The event's mount; a fault of `who` where a program runs without a host. */
 tova_mount *host_mount(lua_State *L, const char *who);
 /* What a command has answered, a TOVA_E_...: 0, or a fault that can not be caught. */

@@ -7,8 +7,6 @@
 #include "common/rules.h"
 #include "tova/runtime/library_host.h"
 
-#define ROOM_LIST_MAX 256 /* the host's bound for each list */
-
 /* --- options ---------------------------------------------------------------------------------- */
 
 /* The object at `at` has no other members than these, which end with NULL. */
@@ -170,17 +168,17 @@ int room_prolong(lua_State *L)
 
 struct room_among {
 	tova_among among;
-	const char *rooms[ROOM_LIST_MAX], *exclude_users[ROOM_LIST_MAX],
-		*exclude_rooms[ROOM_LIST_MAX];
-	tova_ws exclude[ROOM_LIST_MAX];
+	const char *rooms[RULES_LIST_MAX], *exclude_users[RULES_LIST_MAX],
+		*exclude_rooms[RULES_LIST_MAX];
+	tova_ws exclude[RULES_LIST_MAX];
 };
 
 /* How many there are in the array at `at`; 1: it is none. */
 static size_t room_list(lua_State *L, int at, const char *what)
 {
 	size_t n = value_type(L, at) == VALUE_ARRAY ? value_array_length(L, at) : 1;
-	if (n > ROOM_LIST_MAX)
-		runtime_fault(L, "%s: at most %d at once, not %zu", what, ROOM_LIST_MAX, n);
+	if (n > RULES_LIST_MAX)
+		runtime_fault(L, "%s: at most %d at once, not %zu", what, RULES_LIST_MAX, n);
 	runtime_charge(L, n);
 	return n;
 }
@@ -351,13 +349,9 @@ static int room_unwatch(lua_State *L)
 	return host_done(L, m->host->unwatch(m, room, n, if_empty), "unwatch");
 }
 
-const luaL_Reg library_room_functions[] = {{"join", room_join},
-					   {"leave", room_leave},
-					   {"leave_all", room_leave_all},
-					   {"prolong", room_prolong},
-					   {"broadcast", room_broadcast},
-					   {"broadcast_to", room_broadcast_to},
-					   {"close_room", room_close},
-					   {"watch", room_watch},
-					   {"unwatch", room_unwatch},
-					   {NULL, NULL}};
+const luaL_Reg library_room_functions[] =
+	{{"join", room_join},		{"leave", room_leave},
+	 {"leave_all", room_leave_all}, {"prolong", room_prolong},
+	 {"broadcast", room_broadcast}, {"broadcast_to", room_broadcast_to},
+	 {"close_room", room_close},	{"watch", room_watch},
+	 {"unwatch", room_unwatch},	{NULL, NULL}};

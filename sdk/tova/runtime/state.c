@@ -62,40 +62,41 @@ static const tova_member *state_listed(struct runtime *r, tova_ws ws)
 	return NULL;
 }
 
-void state_push_about(lua_State *L, tova_ws ws, uint32_t what)
+static const struct {
+	const char *name;
+	uint32_t what; /* enum tova_about */
+	bool listed;   /* members tells it, too */
+} state_facts[] = {
+	{"user", TOVA_USER, true},
+	{"info", TOVA_INFO, true},
+	{"claims", TOVA_CLAIMS, false},
+	{"traceparent", TOVA_TRACEPARENT, false},
+	{"tracestate", TOVA_TRACESTATE, false},
+};
+#define STATE_FACTS (sizeof state_facts / sizeof *state_facts)
+
+bool state_push_about(lua_State *L, tova_ws ws, const char *name)
 {
 	struct runtime *r = runtime_of(L);
+	size_t i = 0;
+	while (i < STATE_FACTS && strcmp(name, state_facts[i].name) != 0)
+		i++;
+	if (i == STATE_FACTS)
+		return false;
+	uint32_t what = state_facts[i].what;
 	bool own = r->mount != NULL && !tova_ws_eq(ws, TOVA_NONE) && tova_ws_eq(ws, r->ws);
-	const tova_member *listed = !own && what != TOVA_CLAIMS ? state_listed(r, ws) : NULL;
+	const tova_member *listed = !own && state_facts[i].listed ? state_listed(r, ws) : NULL;
 	if (!own && listed == NULL)
-		runtime_fault(L, "ws.%s is that of the connection whose event it is only%s",
-			      what == TOVA_USER	  ? "user"
-			      : what == TOVA_INFO ? "info"
-						  : "claims",
-			      what != TOVA_CLAIMS ? ", or of one that members lists" : "");
-	if (listed != NULL) {
-		/* nil for NULL */
-		lua_pushstring(L, what == TOVA_USER ? listed->user : listed->info);
-		return;
-	}
-	const char *text = what == TOVA_USER   ? tova_user(r->mount)
-			   : what == TOVA_INFO ? tova_event_info(r->mount)
-					       : tova_event_claims(r->mount);
+		runtime_fault(L, "ws.%s is that of the connection whose event it is only%s", name,
+			      state_facts[i].listed ? ", or of one that members lists" : "");
+	const char *text = own		       ? r->mount->host->about(r->mount, what)
+			   : what == TOVA_USER ? listed->user
+					       : listed->info;
 	if (text != NULL && what == TOVA_CLAIMS)
 		json_text_read(L, text, strlen(text));
 	else
-		lua_pushstring(L, text);
-}
-
-void state_push_trace(lua_State *L, tova_ws ws, uint32_t what)
-{
-	const struct runtime *r = runtime_of(L);
-	bool state = what == TOVA_TRACESTATE;
-	if (r->mount == NULL || !tova_ws_eq(ws, r->ws))
-		runtime_fault(L, "ws.%s is that of the connection whose event it is only",
-			      state ? "tracestate" : "traceparent");
-	/* nil for NULL */
-	lua_pushstring(L, state ? tova_tracestate(r->mount) : tova_traceparent(r->mount));
+		lua_pushstring(L, text); /* nil for NULL */
+	return true;
 }
 
 void state_keep(lua_State *L)

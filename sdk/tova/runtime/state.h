@@ -12,11 +12,10 @@
 void state_push_data(lua_State *L, tova_ws ws);
 /* ws.data = the value at `at`. */
 void state_set_data(lua_State *L, tova_ws ws, int at);
-/* Pushes who is at the other end, enum tova_about, or nil: of the event's own connection, or, but for
- * what its token says, of one that an answer lists. */
-void state_push_about(lua_State *L, tova_ws ws, uint32_t what);
-/* what: TOVA_TRACEPARENT or TOVA_TRACESTATE. */
-void state_push_trace(lua_State *L, tova_ws ws, uint32_t what);
+/* Pushes what is known of a connection by that name (user, info, claims, traceparent, tracestate),
+ * or nil: of the event's own, or, user and info, of one that an answer lists; a fault of any other.
+ * False: there is no such name, and nothing is pushed. */
+bool state_push_about(lua_State *L, tova_ws ws, const char *name);
 /* Pushes the request, in on_open; elsewhere a fault. */
 void state_push_request(lua_State *L, tova_ws ws);
 /* At the end of an event: what ws.data is now goes to the host. Faults if that is too much. */
