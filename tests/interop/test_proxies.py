@@ -1,6 +1,7 @@
 """nginx and HAProxy in front, as the README says to set them up."""
 import json
 import re
+import signal
 import socket
 import ssl
 import subprocess
@@ -76,9 +77,13 @@ def check(port, said, **how):
 def nginx(front, directory, location):
     """Serves that location at the port that comes back."""
     port = free_port()
+    return nginx_of(front, directory, port, f"server {{ listen 127.0.0.1:{port}; {location} }}")
+
+
+def nginx_of(front, directory, port, servers):
     temporary = "".join(f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     Path(directory, "nginx.conf").write_text(f"daemon off; pid {directory}/pid; error_log stderr; events {{}} http {{ access_log off; {temporary}"
-                                             f" server {{ listen 127.0.0.1:{port}; {location} }} }}")
+                                             f" {servers} }}")
     front(["/usr/sbin/nginx", "-e", "stderr", "-c", f"{directory}/nginx.conf"], port)
     return port
 
@@ -224,6 +229,36 @@ backend b
             ws.send_text("hello")
             assert ws.recv_text() == "hello"
             ws.end()
+
+
+def test_nginx_gives_clients_to_a_host_that_is_well(front, directory):
+    """As host/PRODUCTION.md sets it up: one of two hosts drains, and then it is gone. No client that comes notices either."""
+    port, says = free_port(), "def on_message(ws, message): ws.send({!r})"
+    one, two = Path(directory, "one"), Path(directory, "two")
+    one.mkdir(), two.mkdir()
+    text = re.search(r"```nginx\n(.*?)```", (ROOT / "host/PRODUCTION.md").read_text(), re.S).group(1)
+    with Supervised(one, says.format("one"), "--health", "/up", "--drain", "10m").host as goes, Supervised(two, says.format("two"), "--health", "/up").host as stays:
+        for old, new in (("10.0.0.1:8080", f"127.0.0.1:{goes.port}"), ("10.0.0.2:8080", f"127.0.0.1:{stays.port}"), ("listen 80", f"listen 127.0.0.1:{port}")):
+            text = replaced(text, old, new)
+        nginx_of(front, directory, port, text)
+
+        def who():
+            with connect("127.0.0.1", port, "/", host_header=f"127.0.0.1:{port}") as ws:
+                ws.send_text("who?")
+                name = ws.recv_text()
+                ws.end()
+                return name
+
+        assert {who() for _ in range(4)} == {"one", "two"}
+        clients = [connect("127.0.0.1", goes.port) for _ in range(50)]
+        goes.signal(signal.SIGTERM)
+        wait_until(lambda: http_get("127.0.0.1", goes.port, "/up").status == 503, "it says that it stops")
+        assert {who() for _ in range(4)} == {"two"} and http_get("127.0.0.1", port, "/up").status == 200
+        goes.signal(signal.SIGTERM)
+        assert goes.wait_exit() == 0
+        assert {who() for _ in range(4)} == {"two"}
+        for ws in clients:
+            ws.drop()
 
 
 def test_nginx_passes_on_what_is_pushed(front, directory):
