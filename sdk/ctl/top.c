@@ -49,7 +49,10 @@ static json_t *top_ask(struct door *door, const char *what, const char *member, 
 					    "what", what),
 				  NULL, 0, "q");
 	json_t *found = json_incref(json_object_get(answer, member));
-	if (answer != NULL && found == NULL)
+	const char *error = json_string_value(json_object_get(answer, "error"));
+	if (error != NULL)
+		snprintf(door->why, sizeof door->why, "the host refuses: %s", error);
+	else if (answer != NULL && found == NULL)
 		snprintf(door->why, sizeof door->why, "the host does not tell its %s", member);
 	json_decref(answer);
 	return found;

@@ -606,7 +606,8 @@ def test_the_same_over_http(tmp_path):
             assert "nobody is in a room empty" in http("broadcast_to", "empty", "x", code=1)
             assert "there is no connection " + "A" * 22 in http("send", "A" * 22, "x", code=1)
             assert "no such mount as /no; expected /probe" in http("--mount", "/no", "broadcast", "x", code=1)
-            assert "is not enough" in http("mounts", token="token-0", code=1)
+            for words in (["mounts"], ["top", "1", "1"]):
+                assert "the host refuses: this token is not enough" in http(*words, token="token-0", code=1)
         (tmp_path / "wrong").write_text("wrong-secret-0123456789")
         (tmp_path / "empty").write_text("")
         for words, code, said in ((("--token-file", tmp_path / "wrong"), 1, "the token is wrong"), ((), 1, "a token is needed"), (("--token-file", tmp_path / "empty"), 2, "this is no token"),
