@@ -59,9 +59,7 @@ static const char *const commit_texts[] = {
 	[COMMIT_E_GRACE] =
 		"a watch has a grace that is none; expected milliseconds, 0 to 3,600,000",
 	[COMMIT_E_EXPIRED] = "its \"expires\" had passed before it came: nothing was done",
-	[COMMIT_E_SCOPE] =
-		"this token is not enough; expected one with the scope publish for messages, "
-		"else admin",
+	[COMMIT_E_SCOPE] = "its scope is not enough; expected publish for messages, else admin",
 	[COMMIT_E_ELSEWHERE] =
 		"a command names a connection of another host of the cluster; those are "
 		"reached through rooms only, as yet",
