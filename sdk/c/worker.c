@@ -851,7 +851,8 @@ static void worker_on_crash(void *ctx, const char *signal, bool own)
 	char id[TOVA_WS_TEXT] = "", seq[20], *at = seq + sizeof seq;
 	size_t n_seq = 0;
 	if (callback != NULL && t->is_event) {
-		id_text(t->event.ws.hi, t->event.ws.lo, id);
+		if (!tova_ws_eq(t->event.ws, TOVA_NONE)) /* else it is one of the mount */
+			id_text(t->event.ws.hi, t->event.ws.lo, id);
 		uint64_t rest = t->event.sequence;
 		do
 			*--at = (char)('0' + rest % 10);
@@ -867,7 +868,7 @@ static void worker_on_crash(void *ctx, const char *signal, bool own)
 		span_of(w->plugin.version),
 		callback != NULL ? SPAN(" callback=") : SPAN(""),
 		span_of(callback != NULL ? callback : ""),
-		n_seq > 0 ? SPAN(" conn=") : SPAN(""),
+		*id != '\0' ? SPAN(" conn=") : SPAN(""),
 		span_of(id),
 		n_seq > 0 ? SPAN(" seq=") : SPAN(""),
 		{at, n_seq},

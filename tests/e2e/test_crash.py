@@ -9,14 +9,15 @@ import pytest
 
 from probe import WRAPPED, plugin
 from tova_host import BUILD, PATIENCE, Host, wait_until
+from tova_v1 import Client
 from wsclient import connect
 
 pytestmark = pytest.mark.skipif(WRAPPED, reason="a sanitizer has handlers of its own for these signals")
 
 # What leads there, behind an open connection.
 WAYS = {"on_upgrade": None, "on_open": None, "on_message": "x", "on_close": "close", "on_error": "fail", "on_timer": "timer", "on_reply": "reply",
-        "on_wake": "x"}
-OF_NO_CONNECTION = ("on_upgrade", "on_reply", "on_wake")
+        "on_wake": "x", "on_join": "come", "on_leave": "come"}
+OF_NO_CONNECTION = ("on_upgrade", "on_reply", "on_wake", "on_join", "on_leave")
 
 
 def crashing(at, how="segv", *more, **options):
@@ -34,6 +35,9 @@ def lead(host, at):
         elif way is not None:
             assert ws.recv_text() == "open"
             ws.send_text(way)
+            if at == "on_leave":
+                assert ws.recv_text() == "has come"
+                ws.send_text("go")
         return ws
     except Exception:  # the host is gone before the answer, which is what was asked for
         return None
@@ -59,6 +63,44 @@ def test_each_callback_is_named(at):
         assert line["seq"] == {"on_open": 1, "on_message": 2}[at]
     if ws:
         ws.drop()
+
+
+def lose(host, at):
+    """A client that may come back loses its socket, and does."""
+    ws = Client(host.port, "/c")
+    assert ws.recv() == "open"
+    ws.drop()
+    if at == "on_back":
+        try:
+            ws.back()
+        except Exception:  # as in lead()
+            pass
+    return ws
+
+
+@pytest.mark.parametrize("at", ["on_away", "on_back"])
+def test_those_of_a_client_that_comes_back_are_named(at):
+    host = crashing(at, "segv", "--resume", "60s").start()
+    ws = lose(host, at)
+    code, line = last_words(host)
+    assert (code, line["callback"], line["mount"]) == (-signal.SIGSEGV, at, "/c") and "conn" in line
+    ws.ws.drop()
+
+
+@pytest.mark.parametrize("at", ["on_save", "migrate"])
+def test_those_of_a_reload_are_named(tmp_path, at):
+    """on_save is the old library's, migrate the new one's."""
+    file = tmp_path / "crash.so"
+    shutil.copy(plugin("crash"), file)
+    host = Host("--plugin", f"/c={file}", "--plugin-set", f"/c:at={at}").start()
+    ws = connect("127.0.0.1", host.port, "/c")
+    assert ws.recv_text() == "open"
+    shutil.copy(plugin("crash_bigger"), tmp_path / "new")
+    (tmp_path / "new").replace(file)
+    host.signal(signal.SIGHUP)
+    code, line = last_words(host)
+    assert (code, line["callback"], line["mount"]) == (-signal.SIGSEGV, at, "/c") and "conn" not in line
+    ws.drop()
 
 
 @pytest.mark.parametrize("at", ["start", "stop"])
@@ -100,6 +142,19 @@ def test_a_thread_of_a_plugin_is_no_callback():
     assert (code, line["kind"], line["message"]) == (-signal.SIGSEGV, "host", "the host crashes") and "callback" not in line
     if ws:
         ws.drop()
+
+
+@pytest.mark.parametrize("at", ["on_join", "on_leave"])
+def test_one_of_the_mount_is_named_by_its_process(at):
+    with crashing(at, "segv", "--isolate", "--max-attempts", "1") as host:
+        host.expect(lambda line: "the worker crashes" in line.get("message", ""))
+        host.expect(lambda line: line.get("kind") in ("quarantine", "worker.output"))
+        host.wait_log(lambda line: line.get("message") == "a worker is ready" and line.get("mount") == "/c")
+        ws = lead(host, at)
+        line = host.wait_log(lambda line: "the worker crashes" in line.get("message", ""))
+        assert f"signal=SIGSEGV plugin=crash version=3.1 callback={at} seq=" in line["message"]  # of no connection
+        if ws:
+            ws.drop()
 
 
 @pytest.mark.parametrize("at", ["on_message", "on_timer", "on_close"])

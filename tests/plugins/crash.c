@@ -1,12 +1,16 @@
 /* crash: does so, in the callback that the setting `at` names, in the way that `how` names. A
- * message "timer", "reply", "wake" or "fail" leads to that callback; "stall" waits in on_message.
- */
+ * message "timer", "reply", "wake" or "fail" leads to that callback, "come" to on_join, and "go" then
+ * to on_leave; "stall" waits in on_message. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "tova_plugin.h"
+
+#ifndef CRASH_DATA_SIZE
+#define CRASH_DATA_SIZE 8
+#endif
 
 struct deep {
 	char bytes[4096];
@@ -86,6 +90,13 @@ static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 		return tova_query_ws(m, TOVA_QUERY_STATS, TOVA_NONE, 1);
 	if (strcmp(text, "fail") == 0)
 		return tova_fail(m, "as asked");
+	if (strcmp(text, "come") == 0) {
+		tova_info(m, ws, NULL, "ann");
+		tova_join(m, ws, "room");
+		return tova_watch_for(m, "room", 0);
+	}
+	if (strcmp(text, "go") == 0)
+		return tova_leave(m, ws, "room");
 	if (strcmp(text, "stall") == 0) {
 		const struct timespec long_time = {.tv_sec = 600};
 		nanosleep(&long_time, NULL);
@@ -130,9 +141,55 @@ static int on_wake(tova_mount *m)
 	return 0;
 }
 
+static int migrate(tova_mount *m, tova_ws ws, const void *old_data, size_t old_size,
+		   const char *old_version)
+{
+	(void)ws;
+	(void)old_data;
+	(void)old_size;
+	(void)old_version;
+	come_to(m, "migrate");
+	return 0;
+}
+
+static int on_save(tova_mount *m)
+{
+	come_to(m, "on_save");
+	return 0;
+}
+
+static int on_away(tova_mount *m, tova_ws ws, uint16_t code)
+{
+	(void)ws;
+	(void)code;
+	come_to(m, "on_away");
+	return 0;
+}
+
+static int on_back(tova_mount *m, tova_ws ws, const tova_request *request)
+{
+	(void)ws;
+	(void)request;
+	come_to(m, "on_back");
+	return 0;
+}
+
+static int on_join(tova_mount *m, const tova_presence *who)
+{
+	come_to(m, "on_join");
+	return tova_send(m, who->ws, "has come");
+}
+
+static int on_leave(tova_mount *m, const tova_presence *who)
+{
+	(void)who;
+	come_to(m, "on_leave");
+	return 0;
+}
+
 TOVA_PLUGIN = {
 	TOVA_PLUGIN_HEAD("crash", "3.1"),
-	.data_size = 8,
+	.data_size = CRASH_DATA_SIZE,
 	.start = start,
 	.stop = stop,
 	.on_upgrade = on_upgrade,
@@ -143,4 +200,10 @@ TOVA_PLUGIN = {
 	.on_timer = on_timer,
 	.on_reply = on_reply,
 	.on_wake = on_wake,
+	.migrate = migrate,
+	.on_save = on_save,
+	.on_away = on_away,
+	.on_back = on_back,
+	.on_join = on_join,
+	.on_leave = on_leave,
 };
