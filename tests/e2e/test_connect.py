@@ -7,6 +7,7 @@ import pytest
 
 from api import TOKENS, address
 from certificates import Certificates
+from network import Network
 from probe import Probe, opened, plugin
 from pushers import DRIVERS, Pusher
 from tova_host import IMPATIENT, Host, free_port, gone, wait_until
@@ -259,59 +260,17 @@ def test_the_next_host_is_tried(own, language, tmp_path):
         assert ws.recv_text() == "there"
 
 
-class Relay:
-    """Between a client and the host: the answers that go back may be cut off, so that what was done is not known."""
+class Relay(Network):
+    """The answers that go back may be cut off, so that what was done is not known."""
 
-    def __init__(self, target):
-        import socket
+    swallow = passed = 0
 
-        self.target, self.swallow, self.passed = target, 0, 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        import socket
-
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            try:
-                upstream = socket.create_connection(self.target)
-            except OSError:
-                client.close()
-                continue
-            threading.Thread(target=self._up, args=(client, upstream), daemon=True).start()
-            threading.Thread(target=self._down, args=(client, upstream), daemon=True).start()
-
-    @staticmethod
-    def _up(client, upstream):
-        try:
-            while data := client.recv(65536):
-                upstream.sendall(data)
-        except OSError:
-            pass
-        upstream.close()
-
-    def _down(self, client, upstream):
-        import socket
-
-        try:
-            while data := upstream.recv(65536):
-                if self.swallow and (b"receivers" in data):
-                    self.swallow -= 1
-                    self.passed += 1
-                    client.shutdown(socket.SHUT_RDWR)
-                    break
-                client.sendall(data)
-        except OSError:
-            pass
-        client.close()
-
-    def close(self):
-        self.listener.close()
+    def passes(self, data):
+        if not self.swallow or b"receivers" not in data:
+            return True
+        self.swallow -= 1
+        self.passed += 1
+        return False
 
 
 @pytest.mark.parametrize("kind", ["http", "tcp"])
@@ -319,9 +278,9 @@ def test_a_lost_answer_doubles_nothing(kind, language, tmp_path, certificates):
     """The host has done it, the connection breaks before it says so: the repetition is told what was told then."""
     with Place(kind, tmp_path, certificates) as place, Probe(place.host) as probe:
         ws = probe.client()
-        relay = Relay(("127.0.0.1", int(place.url.rpartition(":")[2])))
+        relay = Relay(int(place.url.rpartition(":")[2]))
         try:
-            where = {**place.where(), "url": place.url.rpartition(":")[0] + f":{relay.port}"}
+            where = {**place.where(), "url": place.url.rpartition(":")[0] + f":{relay.address}"}
             with Pusher(language, **where) as h:
                 assert h("send", conn=ws.id, data="0") == gave(1)
                 for i in range(1, 4):

@@ -40,7 +40,7 @@ class Network:
             while True:
                 for ready in select.select([near, far], [], [])[0]:
                     data = ready.recv(65536)
-                    if not data:
+                    if not data or (ready is far and not self.passes(data)):
                         return
                     other[ready].sendall(data)
         except (OSError, ValueError):
@@ -51,6 +51,10 @@ class Network:
                     s.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     pass
+
+    def passes(self, data):
+        """Whether this comes back to a client, whose connection ends if not."""
+        return True
 
     def cut(self):
         with self.lock:
