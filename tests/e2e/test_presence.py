@@ -24,13 +24,8 @@ def to(data, *rooms, **members):
 
 
 def push(worker, *commands):
-    """What is wrong with them; None: nothing. Events that come before the answer are looked at later."""
-    worker.send({"t": "push", "ref": 1, "commands": list(commands)})
-    events = []
-    while (said := worker.receive())["t"] != "done":
-        events.append(said)
-    worker.queue[:0] = events
-    return said.get("error")
+    """What is wrong with them; None: nothing."""
+    return worker.push(*commands).get("error")
 
 
 class Crowd:

@@ -18,24 +18,8 @@ def set_room(state, version=None, room="r", **members):
     return {"c": "set_room", "room": room, "state": state, **({} if version is None else {"version": version}), **members}
 
 
-def answered(worker, kind):
-    """Events that come before that are looked at later."""
-    events = []
-    while (said := worker.receive())["t"] != kind:
-        events.append(said)
-    worker.queue[:0] = events
-    return said
-
-
-def push(worker, *commands, binary=b""):
-    """What a push is answered."""
-    worker.send({"t": "push", "ref": 1, "commands": list(commands)}, binary=binary)
-    return answered(worker, "done")
-
-
 def state(worker, room="r"):
-    worker.send({"t": "query", "q": 1, "what": "room_state", "room": room})
-    reply = answered(worker, "reply")
+    reply = worker.answered("reply", {"t": "query", "q": 1, "what": "room_state", "room": room})
     assert "error" not in reply, reply
     return reply.get("state", reply.get("state_base64")), reply["version"]
 
@@ -48,7 +32,7 @@ def worker(hub):
 
 def member(hub, worker, room="r"):
     ws, conn = opened(hub, worker)
-    assert "error" not in push(worker, {"c": "join", "room": room, "conn": conn})
+    assert "error" not in worker.push({"c": "join", "room": room, "conn": conn})
     return ws, conn
 
 
@@ -57,19 +41,19 @@ def member(hub, worker, room="r"):
 
 def test_a_state_is_set_and_read(hub, worker):
     assert state(worker) == (None, 0)
-    first = push(worker, set_room("one", 0))["version"]
+    first = worker.push(set_room("one", 0))["version"]
     assert first > 0 and state(worker) == ("one", first) and state(worker, "other") == (None, 0)
-    second = push(worker, set_room("two", first))["version"]
+    second = worker.push(set_room("two", first))["version"]
     assert second > first and state(worker) == ("two", second)
     for old in (first, 0, second + 1):
-        said = push(worker, set_room("never", old))
+        said = worker.push(set_room("never", old))
         assert "another version" in said["error"] and said["index"] == 0
     assert state(worker) == ("two", second)
-    assert push(worker, set_room("whatever there is"))["version"] > second
-    assert "version" not in push(worker, set_room("")) and state(worker) == (None, 0)
-    again = push(worker, set_room("anew", 0))["version"]
+    assert worker.push(set_room("whatever there is"))["version"] > second
+    assert "version" not in worker.push(set_room("")) and state(worker) == (None, 0)
+    again = worker.push(set_room("anew", 0))["version"]
     assert again > second, "a version never comes twice"
-    assert push(worker, {"c": "set_room", "room": "r", "state_bin": 3, "version": again}, binary=b"\xff\0\xfe")["version"] > again
+    assert worker.push({"c": "set_room", "room": "r", "state_bin": 3, "version": again}, binary=b"\xff\0\xfe")["version"] > again
     assert state(worker)[0] == "/wD+"
     assert hub.stat("room_states") == 1 and hub.stat("room_state_conflicts") == 3
 
@@ -84,7 +68,7 @@ def test_it_comes_with_events_of_the_first_room(hub, worker):
     event = worker.expect("message", room="r", room_version=0)
     assert "room_state" not in event
     worker.ack(event, set_room("one", 0))
-    push(worker, set_room("other", room="s"))
+    worker.push(set_room("other", room="s"))
     ws.send_text("?")
     event = worker.expect("message", room="r", room_state="one", room_version=state(worker)[1])
     worker.send({"t": "ack", "s": event["s"], "commands": [
@@ -105,7 +89,7 @@ def test_it_comes_with_events_of_the_first_room(hub, worker):
 def test_what_came_before_the_end_has_it_behind_it(hub, worker):
     """A message that was received before its client went, and the close event: with what there is by then."""
     ws, conn = member(hub, worker)
-    push(worker, set_room("one"))
+    worker.push(set_room("one"))
     ws.send_text("1")
     ws.send_text("2")
     first = worker.expect("message", data="1", room_state="one")
@@ -123,7 +107,7 @@ def test_what_came_before_the_end_has_it_behind_it(hub, worker):
 def test_who_does_not_ask_is_given_none(hub):
     with hub.worker() as worker:
         ws, conn = member(hub, worker)
-        push(worker, set_room("x"))
+        worker.push(set_room("x"))
         ws.send_text("?")
         event = worker.expect("message")
         assert not {"room", "room_state", "room_version"} & event.keys()
@@ -134,17 +118,17 @@ def test_who_does_not_ask_is_given_none(hub):
     (set_room("x" * 65537), "65,536"), (set_room("x", room=""), "1 to 255 bytes"), ({"c": "set_room", "room": "r"}, "out of range"),
     (set_room("x", -1), "out of range"), (set_room("x", "7"), "out of range"), ({"c": "set_room", "state": "x"}, "1 to 255 bytes")])
 def test_what_is_no_state(hub, worker, command, sentence):
-    assert sentence in push(worker, command)["error"]
-    assert "error" not in push(worker, set_room("x" * 65536, room="n" * 255))
+    assert sentence in worker.push(command)["error"]
+    assert "error" not in worker.push(set_room("x" * 65536, room="n" * 255))
     assert state(worker, "n" * 255)[0] == "x" * 65536
 
 
 def test_several_in_one_commit(hub, worker):
-    one = push(worker, set_room("a", 0), set_room("b", 0), set_room("s", 0, room="s"))["version"]
+    one = worker.push(set_room("a", 0), set_room("b", 0), set_room("s", 0, room="s"))["version"]
     assert state(worker)[0] == "b" and state(worker, "s") == ("s", one)
-    assert "error" in push(worker, set_room("c", state(worker)[1]), set_room("t", 1, room="s"))
+    assert "error" in worker.push(set_room("c", state(worker)[1]), set_room("t", 1, room="s"))
     assert state(worker)[0] == "b", "all or none"
-    assert "limit" in push(worker, *(set_room("x", room=str(n)) for n in range(65)))["error"]
+    assert "limit" in worker.push(*(set_room("x", room=str(n)) for n in range(65)))["error"]
     assert hub.stat("room_states") == 2
 
 
@@ -218,7 +202,7 @@ def test_ten_times_and_then_it_fails(hub):
         ws.send_text("unlucky")
         for attempt in range(1, 12):
             event = worker.expect("message", attempt=attempt)
-            push(worker, set_room(f"theirs {attempt}"))
+            worker.push(set_room(f"theirs {attempt}"))
             worker.ack(event, set_room("mine", event["room_version"]), send("never"))
         error = worker.expect("error", conn=conn)
         assert "eleven times" in error["error"] and error["room_state"] == "theirs 11"
@@ -276,7 +260,7 @@ def test_an_open_and_a_close_are_given_again_too(hub):
     with hub.worker(room_state=True) as worker:
         ws = hub.client()
         event = worker.expect("open")
-        push(worker, set_room("theirs"))
+        worker.push(set_room("theirs"))
         worker.ack(event, {"c": "join", "room": "r"}, set_room("opened", 0), send("never"))
         event = worker.expect("open", attempt=2)
         worker.ack(event, {"c": "join", "room": "r"}, set_room("opened", state(worker)[1]), send("hello"))
@@ -310,8 +294,8 @@ def test_a_run_ends_at_a_room(hub):
 def test_it_outlives_the_last_member(tmp_path):
     with Hub(tmp_path, "--room-state-time", "700ms") as hub, hub.worker() as worker:
         ws, conn = member(hub, worker)
-        push(worker, set_room("kept"))
-        push(worker, set_room("short", room="nobody"))
+        worker.push(set_room("kept"))
+        worker.push(set_room("short", room="nobody"))
         wait_until(lambda: state(worker, "nobody") == (None, 0), "a state nobody needs is gone")
         assert state(worker)[0] == "kept"
         ws.close(1000)
@@ -326,9 +310,9 @@ def test_it_outlives_the_last_member(tmp_path):
 def test_who_comes_back_in_time_finds_it(tmp_path):
     with Hub(tmp_path, "--room-state-time", "3s") as hub, hub.worker(room_state=True) as worker:
         ws, conn = member(hub, worker)
-        push(worker, set_room("kept"))
-        push(worker, {"c": "leave", "room": "r", "conn": conn})
-        push(worker, {"c": "join", "room": "r", "conn": conn})
+        worker.push(set_room("kept"))
+        worker.push({"c": "leave", "room": "r", "conn": conn})
+        worker.push({"c": "join", "room": "r", "conn": conn})
         time.sleep(3.3)
         ws.send_text("?")
         worker.ack(worker.expect("message", room_state="kept"))
@@ -337,24 +321,24 @@ def test_who_comes_back_in_time_finds_it(tmp_path):
 def test_with_no_time_it_goes_with_the_last(tmp_path):
     with Hub(tmp_path, "--room-state-time", "0") as hub, hub.worker() as worker:
         ws, conn = member(hub, worker)
-        push(worker, set_room("kept"))
+        worker.push(set_room("kept"))
         assert state(worker)[0] == "kept"
-        push(worker, {"c": "leave", "room": "r", "conn": conn})
+        worker.push({"c": "leave", "room": "r", "conn": conn})
         wait_until(lambda: state(worker) == (None, 0), "it is gone")
 
 
 def test_what_is_too_much_is_refused(tmp_path):
     with Hub(tmp_path, "--room-state-bytes", "128k") as hub, hub.worker(room_state=True) as worker:
         ws, conn = member(hub, worker)
-        push(worker, set_room("x" * 60000, room="a"), set_room("x" * 60000, room="b"))
+        worker.push(set_room("x" * 60000, room="a"), set_room("x" * 60000, room="b"))
         ws.send_text("?")
         event = worker.expect("message")
         worker.ack(event, set_room("x" * 20000, 0), send("never"))
         error = worker.expect("error")
         assert "--room-state-bytes" in error["error"]
         worker.ack(error)
-        assert "--room-state-bytes" in push(worker, set_room("x" * 60001, room="c"))["error"]
-        assert "error" not in push(worker, set_room("", room="a"), set_room("x" * 60000, room="c"))
+        assert "--room-state-bytes" in worker.push(set_room("x" * 60001, room="c"))["error"]
+        assert "error" not in worker.push(set_room("", room="a"), set_room("x" * 60000, room="c"))
         assert hub.stat("room_states") == 2 and 120000 < hub.stat("room_state_bytes") < 128 << 10
 
 
@@ -363,10 +347,10 @@ def test_a_reload_keeps_it(tmp_path):
     config.write_text('room-state-bytes = "1m"\n')
     with Hub(tmp_path, "--config", config) as hub, hub.worker(room_state=True) as worker:
         ws, conn = member(hub, worker)
-        push(worker, set_room("x" * 60000), set_room("y" * 60000, room="s"))
+        worker.push(set_room("x" * 60000), set_room("y" * 60000, room="s"))
         config.write_text('room-state-bytes = "64k"\nroom-state-time = "1s"\n')
         hub.host.reload()
-        wait_until(lambda: "error" in push(worker, set_room("z", room=f"t{time.monotonic_ns()}")), "the new bound holds")
+        wait_until(lambda: "error" in worker.push(set_room("z", room=f"t{time.monotonic_ns()}")), "the new bound holds")
         assert state(worker)[0] == "x" * 60000, "what is there stays"
         wait_until(lambda: state(worker, "s") == (None, 0), "the new time holds")
 
@@ -377,22 +361,22 @@ def test_the_bound_is_one_of_memory(tmp_path, threads):
     with Hub(tmp_path, "--room-state-bytes", "16m", "--threads", threads) as hub, hub.worker() as worker:
         before = hub.host.rss
         n = 0
-        while "error" not in push(worker, *(set_room("s" * 16, room=f"small {n} {k}") for k in range(64))):
+        while "error" not in worker.push(*(set_room("s" * 16, room=f"small {n} {k}") for k in range(64))):
             n += 1
         assert n * 64 > 50000
         small = hub.host.rss - before
         assert small < (16 << 20) * 1.25, small
         k = 0
-        while "error" not in (said := push(worker, set_room("s" * 16, room=f"more {k}"))):
+        while "error" not in (said := worker.push(set_room("s" * 16, room=f"more {k}"))):
             k += 1
         assert "--room-state-bytes" in said["error"] and hub.stat("room_state_bytes") > (16 << 20) - 1000
-        push(worker, *(set_room("", room=f"more {i}") for i in range(min(k, 64))))
-        push(worker, *(set_room("", room=f"more {i}") for i in range(64, k)))
+        worker.push(*(set_room("", room=f"more {i}") for i in range(min(k, 64))))
+        worker.push(*(set_room("", room=f"more {i}") for i in range(64, k)))
         for i in range(n):
-            assert "error" not in push(worker, *(set_room("", room=f"small {i} {k}") for k in range(64)))
+            assert "error" not in worker.push(*(set_room("", room=f"small {i} {k}") for k in range(64)))
         assert hub.stat("room_state_bytes") == 0
         n = 0
-        while "error" not in push(worker, set_room("l" * 65536, room=f"large {n}")):
+        while "error" not in worker.push(set_room("l" * 65536, room=f"large {n}")):
             n += 1
         assert 240 < n < 256
         assert hub.host.rss - before < (16 << 20) * 1.25 + max(small, 0) * 0.25
@@ -485,7 +469,7 @@ def test_an_answer_to_an_upgrade_says_who_it_is(hub):
 
 def test_a_run_ends_where_its_connection_joins(hub):
     with hub.worker(room_state=True, runs=8) as worker:
-        push(worker, set_room("there"))
+        worker.push(set_room("there"))
         ws, conn = opened(hub, worker)
         ws.send(b"".join(frame(TEXT, str(n).encode()) for n in range(3)))
         first = worker.expect("message", data="0")

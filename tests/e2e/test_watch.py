@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from api import Api
+from api import Api, address
 from hub import Hub, opened
 from tova_host import BUILD, IMPATIENT, PATIENCE, Host, wait_until
 from tova_v1 import Client
@@ -30,13 +30,8 @@ def watch(room="r", grace=LONG):
 
 
 def push(worker, *commands):
-    """What is wrong with them; None: nothing. Events that come before the answer are looked at later."""
-    worker.send({"t": "push", "ref": 1, "commands": list(commands)})
-    events = []
-    while (said := worker.receive())["t"] != "done":
-        events.append(said)
-    worker.queue[:0] = events
-    return said.get("error")
+    """What is wrong with them; None: nothing."""
+    return worker.push(*commands).get("error")
 
 
 def told(worker, kind, user, users, room="r", ack=True):
@@ -350,6 +345,5 @@ def test_users_over_http_in_pages(tmp_path):
         for target, why in (("users", "room is missing"), ("users?room=r&limit=x", "limit"), ("users?room=r&page=2", "page")):
             status, said = api.get("/api/v1/" + target)
             assert status == 400 and why in said["error"], said
-        where = hub.host.wait_log(lambda line: "api" in line and line.get("message") == "listening for the API", "the API")["api"]
-        told = subprocess.run([BUILD / "tova-ctl", "--url", f"http://{where}", "users", "r"], capture_output=True, text=True)
+        told = subprocess.run([BUILD / "tova-ctl", "--url", f"http://{address(hub.host)}", "users", "r"], capture_output=True, text=True)
         assert told.returncode == 0 and "user 3" in told.stdout, told

@@ -99,6 +99,19 @@ class RawWorker:
         self.send({"t": "query", "q": 77, "what": what, **members})
         return self.expect("reply", q=77)
 
+    def answered(self, kind, /, *object, **more):
+        """The next object of this kind, which answers the one that is sent; what comes before it is received later."""
+        self.send(*object, **more)
+        before = []
+        while (said := self.receive())["t"] != kind:
+            before.append(said)
+        self.queue[:0] = before
+        return said
+
+    def push(self, *commands, binary=b""):
+        """What a push is answered."""
+        return self.answered("done", {"t": "push", "ref": 1, "commands": list(commands)}, binary=binary)
+
     def bye(self):
         self.send({"t": "bye"})
         self.expect_end()
