@@ -175,8 +175,6 @@ def test_binary_large_and_empty_ones_come_as_they_were(room):
     assert [m["data"] for m in room.ask()["messages"]] == data
 
 
-# --- queries ------------------------------------------------------------------------------------------------------------------
-
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("how", ["tls", "deflate", "both"])
 def test_sealed_and_compressed(tmp_path, threads, how):
@@ -199,6 +197,8 @@ def test_sealed_and_compressed(tmp_path, threads, how):
             assert [ws.recv_text() for _ in range(16)] == [*said[5:10], "behind", *said[10:]]
         assert room.texts() == said
 
+
+# --- queries ------------------------------------------------------------------------------------------------------------------
 
 def test_a_query_tells_what_is_remembered(room):
     assert room.ask() == {"epoch": 0, "first": 0, "last": 0, "complete": True, "messages": [], "more": False}

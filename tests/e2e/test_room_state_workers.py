@@ -17,14 +17,38 @@ CLIENTS, EACH = 10, 100
 PLUGIN = BUILD / "tests/plugins/counter.so"
 
 
-def count(host, told, done):
-    ws = connect("127.0.0.1", host.port, "/w")
-    for _ in range(EACH):
-        ws.send_text("+")
-    for _ in range(EACH):
-        told.append(int(ws.recv_text()))
-    done.release()
-    ws.close(1000)
+class Counters:
+    """Clients that say a word at once, each as often, and note what number each was given."""
+
+    def __init__(self, host, word):
+        self.host, self.word, self.told = host, word, []
+        self.threads = [threading.Thread(target=self.count, daemon=True) for _ in range(CLIENTS)]
+        for thread in self.threads:
+            thread.start()
+
+    def count(self):
+        ws = connect("127.0.0.1", self.host.port, "/w")
+        for _ in range(EACH):
+            ws.send_text(self.word)
+        for _ in range(EACH):
+            self.told.append(int(ws.recv_text()))
+        ws.close(1000)
+
+    def kill_one(self, after):
+        """One of the processes that count, unless it has just ended."""
+        self.threads[0].join(after)
+        for pid in self.host.children[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def check(self):
+        for thread in self.threads:
+            thread.join(120)
+        assert sorted(self.told) == list(range(1, CLIENTS * EACH + 1))
+
+
+def of_a_death(line):
+    return line["level"] in ("warn", "error") and line.get("kind") in ("worker", "supervisor", "crash")
 
 
 def options(kind):
@@ -40,24 +64,17 @@ KINDS = ["plugin", "isolate", *(kind for kind in ("python", "node") if INTERPRET
 
 @pytest.mark.parametrize("kind, killed", [(kind, killed) for kind in KINDS for killed in (False, True) if kind != "plugin" or not killed])
 def test_a_thousand_are_a_thousand(kind, killed):
-    told, done = [], threading.Semaphore(0)
     with Host(*options(kind), "--max-attempts", "1000", *IMPATIENT, env=PYTHONPATH) as host:
         if kind != "plugin":
             wait_until(lambda: sum("a worker is ready" in line.get("message", "") for line in host.lines) >= 2, "two workers")
-        host.allow(lambda line: killed and line["level"] in ("warn", "error") and line.get("kind") in ("worker", "supervisor", "crash"))
-        threads = [threading.Thread(target=count, args=(host, told, done), daemon=True) for _ in range(CLIENTS)]
-        for thread in threads:
-            thread.start()
+        if killed:
+            host.allow(of_a_death)
+        counters = Counters(host, "+")
         deaths = 0
-        while killed and not all(not thread.is_alive() for thread in threads) and deaths < 4:
-            threads[0].join(0.5)
-            for pid in host.children[:1]:
-                with contextlib.suppress(ProcessLookupError):  # one that has just ended
-                    os.kill(pid, signal.SIGKILL)
-                deaths += 1
-        for thread in threads:
-            thread.join(120)
-        assert sorted(told) == list(range(1, CLIENTS * EACH + 1))
+        while killed and deaths < 4 and any(thread.is_alive() for thread in counters.threads):
+            counters.kill_one(after=0.5)
+            deaths += 1
+        counters.check()
         assert not killed or deaths > 0
 
 
@@ -119,25 +136,8 @@ def test_it_is_kept_over_a_reload(kind, tmp_path):
 
 def test_processes_count_for_the_mount_together(tmp_path):
     """Each in its own connection's events, in as many processes; and one is killed."""
-    told = []
     with Story("isolate", tmp_path) as story:
-        story.host.allow(lambda line: line["level"] in ("warn", "error") and line.get("kind") in ("worker", "supervisor", "crash"))
-
-        def work():
-            ws = story.come()
-            for _ in range(EACH):
-                ws.send_text("total")
-            for _ in range(EACH):
-                told.append(int(ws.recv_text()))
-            ws.close(1000)
-
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(CLIENTS)]
-        for thread in threads:
-            thread.start()
-        threads[0].join(0.3)
-        for pid in story.host.children[:1]:
-            with contextlib.suppress(ProcessLookupError):  # one that has just ended
-                os.kill(pid, signal.SIGKILL)
-        for thread in threads:
-            thread.join(120)
-        assert sorted(told) == list(range(1, CLIENTS * EACH + 1))
+        story.host.allow(of_a_death)
+        counters = Counters(story.host, "total")
+        counters.kill_one(after=0.3)
+        counters.check()
