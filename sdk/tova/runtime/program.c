@@ -273,6 +273,14 @@ int program_on_back(struct program *p, tova_ws ws, const tova_request *request)
 	return program_event(p, ws, program_do_back, NULL);
 }
 
+static void program_push_number_member(lua_State *L, const char *name, uint64_t value)
+{
+	bool absent = false;
+	lua_pushstring(L, name);
+	lua_pushnumber(L, (lua_Number)value);
+	value_add_member(L, lua_gettop(L) - 2, &absent);
+}
+
 static void program_set_text(lua_State *L, const char *name, const char *text, size_t n)
 {
 	lua_pushstring(L, name);
@@ -283,7 +291,7 @@ static void program_set_text(lua_State *L, const char *name, const char *text, s
 	value_set_member(L, -3);
 }
 
-/* An event of no connection of its own: {"room": ..., "user": ..., "info": ..., "users": ..., "ws": ...} */
+/* An event of no connection of its own: { room, user, info, users, ws } */
 static void program_tell_presence(lua_State *L, enum checker_handler kind,
 				  const tova_presence *who)
 {
@@ -294,9 +302,7 @@ static void program_tell_presence(lua_State *L, enum checker_handler kind,
 	program_set_text(L, "room", who->room, who->room_len);
 	program_set_text(L, "user", who->user, who->user_len);
 	program_set_text(L, "info", who->info, who->info_len);
-	lua_pushliteral(L, "users");
-	lua_pushnumber(L, who->users);
-	value_set_member(L, -3);
+	program_push_number_member(L, "users", who->users);
 	lua_pushliteral(L, "ws");
 	value_push_connection(L, who->ws);
 	value_set_member(L, -3);
@@ -385,14 +391,6 @@ int program_on_timer(struct program *p, const tova_timer *timer)
 	if (timer->period_ms == 0)
 		program_forget_later(p, timer->id);
 	return result;
-}
-
-static void program_push_number_member(lua_State *L, const char *name, uint64_t value)
-{
-	bool absent = false;
-	lua_pushstring(L, name);
-	lua_pushnumber(L, (lua_Number)value);
-	value_add_member(L, lua_gettop(L) - 2, &absent);
 }
 
 /* { offset, at, data }: data is a text, or bytes. */
