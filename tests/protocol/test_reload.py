@@ -79,12 +79,15 @@ def test_a_new_version_keeps_connections_rooms_data_and_timers(library, kind):
 
 
 def test_the_same_file_again(library, kind):
+    """It is left alone: neither it nor its processes are started anew."""
     with Host("--plugin", f"/probe={library}", *kind_args(kind)) as host, Probe(host) as probe:
         a = probe.client()
         a.script("data 0 kept", "send ready")
         assert a.recv_text() == "ready"
+        processes = host.children
         for _ in range(5):
-            reload(host)
+            assert "left alone" in reload(host)["message"]
+        assert host.children == processes and not any("probe 1.0 stops" in str(line) for line in host.lines)
         assert bytes.fromhex(a.ask("getdata")).startswith(b"kept")
         assert version(a) == "1.0"
 
